@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from npconv import formats
-from npconv.geometry import Geometry, parse, shape
+from npconv.geometry import Geometry, parse, shape, shown
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DType = np.dtype[Any]
@@ -77,22 +77,25 @@ def read_grad_output(function: str, grad_output: Any, dtype: Any) -> tuple[Array
         grad = _array("grad_output", grad_output)
         if grad.ndim not in (3, 4):
             raise ValueError(f"grad_output of {grad.ndim} dimensions must be (N, C, H, W) or (C, H, W)")
+        if min(grad.shape[-3:]) < 1:
+            raise ValueError(f"grad_output of shape {grad.shape} must be at least 1 along each axis but the batch")
         own, result = _dtypes({"grad_output": grad}, dtype)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{function}: {error}{_described({'grad_output': grad_output}, {})}") from None
     return grad if grad.ndim == 4 else grad[None], own, result
 
 
-def read_mask(function: str, output_mask: Any) -> tuple[bool, bool, bool]:
+def read_mask(function: str, output_mask: Any, arrays: Mapping[str, Any]) -> tuple[bool, bool, bool]:
     """Read an output_mask: three bools."""
     try:
         items = list(output_mask)
     except TypeError:
         items = None
+    rule = f"output_mask={shown(output_mask)} must be 3 bools (input, weight, bias)"
     if items is None or not all(isinstance(item, (bool, np.bool_)) for item in items):
-        raise TypeError(f"{function}: output_mask={output_mask!r} must be 3 bools (input, weight, bias)")
+        raise TypeError(f"{function}: {rule}{_described(arrays, {})}")
     if len(items) != 3:
-        raise ValueError(f"{function}: output_mask={output_mask!r} must be 3 bools (input, weight, bias)")
+        raise ValueError(f"{function}: {rule}{_described(arrays, {})}")
     return bool(items[0]), bool(items[1]), bool(items[2])
 
 

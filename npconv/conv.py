@@ -302,7 +302,7 @@ def conv2d_backward(
     [(1, 2, 4, 5), None, (3,)]
     """
     arrays = {"grad_output": grad_output, "input": input, "weight": weight}
-    mask = read_mask("conv2d_backward", output_mask)
+    mask = read_mask("conv2d_backward", output_mask, arrays)
     call = read("conv2d_backward", arrays, {}, stride, padding, dilation, groups, dtype)
     assert call.grad_output is not None
     return (
@@ -318,7 +318,8 @@ def _forward(call: Arguments) -> Array:
     assert call.weight is not None
     carried = call.carrier(geometry.forward_terms)
     if call.bias is not None:
-        bias = formats.load(call.bias, carried).reshape(geometry.groups, -1, *(1 for _ in geometry.axes))
+        with _silent():
+            bias = formats.load(call.bias, carried).reshape(geometry.groups, -1, *(1 for _ in geometry.axes))
     blocks = correlate.forward(call.input, call.weight, geometry, carried)
     output = np.empty(geometry.output_shape, call.result)
     _fill(output.reshape(geometry.batch, geometry.groups, geometry.group_out, *geometry.out), blocks, call, bias)
@@ -349,8 +350,7 @@ def _fill(
     result: Array, blocks: Iterator[tuple[correlate.Slices, Array]], call: Arguments, bias: Array | None = None
 ) -> None:
     """Write carried blocks into `result`, the bias added, each element rounded once."""
-    # Overflow to infinity and NaN out of infinities are results here, not accidents.
-    with np.errstate(all="ignore"):
+    with _silent():
         for where, sums in blocks:
             total = sums if bias is None else sums + bias
             result[where] = formats.finish(total, call.dtype, call.result)
@@ -359,5 +359,12 @@ def _fill(
 def _bias_gradient(grad_output: Array, given: np.dtype[Any], result: np.dtype[Any]) -> Array:
     terms = grad_output.size // max(1, grad_output.shape[1])
     carried = formats.carrier(given, result, terms, (grad_output,))
-    with np.errstate(all="ignore"):
-        return formats.finish(correlate.bias_gradient(grad_output, carried), given, result)
+    gradient = np.empty(grad_output.shape[1], result)
+    with _silent():
+        gradient[:] = formats.finish(correlate.bias_gradient(grad_output, carried), given, result)
+    return gradient
+
+
+def _silent() -> np.errstate:
+    """Return the context of all arithmetic: overflow to infinity and NaN out of infinities are results, not accidents."""
+    return np.errstate(all="ignore")

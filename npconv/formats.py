@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from npconv.geometry import shown
+
 Array = np.ndarray[Any, np.dtype[Any]]
 DType = np.dtype[Any]
 
@@ -21,6 +23,29 @@ FLOAT64 = np.dtype(np.float64)
 COMPLEX128 = np.dtype(np.complex128)
 UINT64 = np.dtype(np.uint64)
 OBJECT = np.dtype(object)
+
+
+#: Bits of the significand, the hidden one included.
+_SIGNIFICAND = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53, "complex64": 24, "complex128": 53}
+
+
+def significand_bits(name: str) -> int:
+    """Return the number of significand bits of a float or complex dtype, the hidden one included."""
+    return _SIGNIFICAND[name]
+
+
+def dtype_of(name: str) -> DType:
+    """Return the dtype of a name out of `NAMES`; bfloat16 needs the package ml_dtypes."""
+    return np.dtype(_bfloat16() if name == "bfloat16" else name)
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of the dtypes that can be had here: all, or all but bfloat16."""
+    try:
+        _bfloat16()
+    except TypeError:
+        return tuple(name for name in NAMES if name != "bfloat16")
+    return NAMES
 
 
 def family(dtype: DType) -> str:
@@ -44,10 +69,10 @@ def result_dtype(given: DType, asked: Any) -> DType:
     try:
         wanted = np.dtype(asked).newbyteorder("=")
         target = family(wanted)
-    except TypeError:
-        raise TypeError(f"dtype={asked!r} must be one of {', '.join(NAMES)}") from None
+    except (TypeError, ValueError, SyntaxError, OverflowError):  # np.dtype raises all of them
+        raise TypeError(f"dtype={shown(asked)} must be one of {', '.join(NAMES)}") from None
     source = family(given)
-    if source != target and "integer" in (source, target) and target == "integer":
+    if source != target == "integer":
         raise TypeError(f"dtype={wanted.name} must not be an integer type: the arrays are {given.name}")
     if source == "complex" and target == "float":
         raise TypeError(f"dtype={wanted.name} must be complex: the arrays are {given.name}")
@@ -58,7 +83,7 @@ def _bfloat16() -> Any:
     try:
         import ml_dtypes
     except ImportError:
-        raise TypeError("dtype='bfloat16' needs the package ml_dtypes") from None
+        raise TypeError("dtype 'bfloat16' needs the package ml_dtypes") from None
     return ml_dtypes.bfloat16
 
 

@@ -26,6 +26,9 @@ from typing import Any
 #: The largest size that a signed 64-bit index can hold.
 LARGEST = 2**63 - 1
 
+#: Characters that the text of one value may take in a message.
+LONGEST = 120
+
 PADDING_NAMES = ("same", "same_lower", "same_upper", "valid")
 
 
@@ -212,16 +215,18 @@ def parse(
     )
     for position, axis in enumerate(axes):
         if max(axis.padded, axis.span) > LARGEST:
-            raise ValueError(f"padding={padding!r}, dilation={dilation!r} give a size over 64 bits")
+            raise ValueError(f"padding={shown(padding)}, dilation={shown(dilation)} give a size over 64 bits")
         if axis.padded < axis.span:
             raise ValueError(
                 f"the kernel spans {axis.span} elements and must fit the padded input's {axis.padded} "
                 f"along spatial axis {position}"
             )
     geometry = Geometry(batch, in_channels, out_channels, group_count, axes, batched)
-    padded_size = batch * in_channels * math.prod(axis.padded for axis in axes)
-    if max(padded_size, math.prod(geometry.output_shape)) > LARGEST // 16:
-        raise ValueError("the padded input or the output would take more bytes than 64 bits can count")
+    # An empty axis makes no array small: NumPy counts the bytes of the others all the same.
+    padded = (batch, in_channels, *(max(axis.padded, axis.extent) for axis in axes))
+    arrays = (padded, geometry.weight_shape, geometry.output_shape)
+    if max(math.prod(max(size, 1) for size in array) for array in arrays) > LARGEST // 16:
+        raise ValueError("the padded input, the weight or the output would take more bytes than 64 bits can count")
     if output_shape is not None and output_shape != geometry.output_shape:
         raise ValueError(f"grad_output of shape {output_shape} must be {geometry.output_shape}, the output's shape")
     return geometry
@@ -231,7 +236,7 @@ def integer(name: str, value: Any, *, least: int) -> int:
     """Return `value` as an int from `least` up to 64 bits: the one gate for integer parameters."""
     number = _index(value)
     if number is None:
-        raise TypeError(f"{name}={value!r} must be an int")
+        raise TypeError(f"{name}={shown(value)} must be an int")
     return _within(name, value, number, least)
 
 
@@ -240,8 +245,17 @@ def shape(name: str, value: Any) -> tuple[int, ...]:
     items = _items(value)
     numbers = None if items is None else [_index(item) for item in items]
     if numbers is None or None in numbers:
-        raise TypeError(f"{name}={value!r} must be a sequence of ints")
+        raise TypeError(f"{name}={shown(value)} must be a sequence of ints")
     return tuple(_within(name, value, number, 0) for number in numbers if number is not None)
+
+
+def shown(value: Any) -> str:
+    """Return the text of `value` for a message: its repr, on one line and of bounded length."""
+    try:
+        text = " ".join(line.strip() for line in repr(value).splitlines())
+    except ValueError:  # Python prints no int of more than 4300 digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _index(value: Any) -> int | None:
@@ -267,9 +281,9 @@ def _items(value: Any) -> list[Any] | None:
 
 def _within(name: str, value: Any, number: int, least: int) -> int:
     if number < least:
-        raise ValueError(f"{name}={value!r} must be at least {least}")
+        raise ValueError(f"{name}={shown(value)} must be at least {least}")
     if number > LARGEST:
-        raise ValueError(f"{name}={value!r} must fit in 64 bits")
+        raise ValueError(f"{name}={shown(value)} must fit in 64 bits")
     return number
 
 
@@ -281,9 +295,9 @@ def _per_axis(name: str, value: Any, spatial: int, *, least: int) -> tuple[int, 
     items = _items(value)
     numbers = None if items is None else [_index(item) for item in items]
     if numbers is None or None in numbers:
-        raise TypeError(f"{name}={value!r} must be an int or a sequence of 1 or {spatial} ints")
+        raise TypeError(f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints")
     if len(numbers) not in (1, spatial):
-        raise ValueError(f"{name}={value!r} must be an int or a sequence of 1 or {spatial} ints")
+        raise ValueError(f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints")
     checked = tuple(_within(name, value, item, least) for item in numbers if item is not None)
     return checked * spatial if len(checked) == 1 else checked
 
@@ -306,27 +320,27 @@ def _pads(
         return [(number, number) for number in _per_axis("padding", padding, spatial, least=0)]
     except TypeError:
         raise TypeError(
-            f"padding={padding!r} must be an int, a sequence of 1 or {spatial} ints, "
+            f"padding={shown(padding)} must be an int, a sequence of 1 or {spatial} ints, "
             f"{spatial} pairs (before, after), or one of {', '.join(map(repr, PADDING_NAMES))}"
         ) from None
 
 
 def _sides(padding: Any, items: list[Any], spatial: int) -> list[Any]:
     if len(items) != spatial:
-        raise ValueError(f"padding={padding!r} must have {spatial} pairs (before, after), one per spatial axis")
+        raise ValueError(f"padding={shown(padding)} must have {spatial} pairs (before, after), one per spatial axis")
     return items
 
 
 def _side_pair(padding: Any, item: Any) -> tuple[int, int]:
     sides = _items(item)
     if sides is None or len(sides) != 2:
-        raise ValueError(f"padding={padding!r} must have two ints (before, after) in each pair")
+        raise ValueError(f"padding={shown(padding)} must have two ints (before, after) in each pair")
     numbers = [_index(side) for side in sides]
     before, after = numbers
     if before is None or after is None:
-        raise TypeError(f"padding={padding!r} must have two ints (before, after) in each pair")
+        raise TypeError(f"padding={shown(padding)} must have two ints (before, after) in each pair")
     if max(abs(before), abs(after)) > LARGEST:
-        raise ValueError(f"padding={padding!r} must fit in 64 bits")
+        raise ValueError(f"padding={shown(padding)} must fit in 64 bits")
     return before, after
 
 
@@ -338,7 +352,7 @@ def _named_pads(
     dilations: tuple[int, ...],
 ) -> list[tuple[int, int]]:
     if name not in PADDING_NAMES:
-        raise ValueError(f"padding={name!r} must be one of {', '.join(map(repr, PADDING_NAMES))}")
+        raise ValueError(f"padding={shown(name)} must be one of {', '.join(map(repr, PADDING_NAMES))}")
     if name == "valid":
         return [(0, 0)] * len(extents)
     if name == "same" and max(strides) > 1:

@@ -1,0 +1,105 @@
+"""Targets: what a user names on the command line becomes an `Implementation`. Engines are imported when asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from npconv.oracle.protocol import Implementation, NotAnImplementation
+
+#: Adapters by name: the module in this package that holds the functions.
+NAMES = ("definition", "formulas", "torch")
+
+
+class TargetError(Exception):
+    """The target is not found, cannot be imported, or is no implementation."""
+
+
+def load(target: str) -> Implementation:
+    """Return the implementation that a target names.
+
+    Parameters
+    ----------
+    target : str
+        An adapter's name, ``package.module:attribute``, ``path/to/file.py`` or
+        ``path/to/file.py:attribute``.
+
+    Raises
+    ------
+    TargetError
+        If there is no such file, module or attribute, if a package that it needs is missing,
+        or if it has none of the functions. An error inside the user's own file is not caught.
+    """
+    try:
+        return Implementation.of(_find(target), target)
+    except NotAnImplementation as error:
+        raise TargetError(str(error)) from None
+
+
+def describe(target: str) -> str:
+    """Return what a report says of a target: its name, and its engine's version where it tells."""
+    version = getattr(_find(target), "version", None)
+    return f"{target} {version()}" if target in NAMES and callable(version) else target
+
+
+def _find(target: str) -> Any:
+    if target in NAMES:
+        try:
+            return importlib.import_module(f"npconv.adapters.{target}_adapter").adapter()
+        except ModuleNotFoundError as error:
+            raise TargetError(f"target {target!r} needs the package {error.name}: pip install 'npconv[{target}]'") from None
+    place, colon, attribute = target.rpartition(":")
+    if target.endswith(".py"):
+        place, attribute = target, ""
+    elif not colon or not place or not attribute:
+        raise TargetError(
+            f"target {target!r} must be one of {', '.join(NAMES)}, package.module:attribute, "
+            "path/to/file.py or path/to/file.py:attribute"
+        )
+    found: Any = _from_file(Path(place)) if place.endswith(".py") else _module(place)
+    for name in attribute.split(".") if attribute else ():
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise TargetError(f"target {target!r}: {place} has no attribute {attribute!r}") from None
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    # The command's own folder comes first, as for `python -m`.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise TargetError(f"there is no module {name!r}") from None
+        raise
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TargetError(f"there is no file {str(path)!r}")
+    resolved = path.resolve()
+    name = f"_npconv_target_{resolved.stem}_{abs(hash(str(resolved)))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, resolved)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    # A file's neighbours can be imported from it, as when it is run as a script.
+    sys.path.insert(0, str(resolved.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(resolved.parent))
+    return module

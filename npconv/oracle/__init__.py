@@ -1,0 +1,1 @@
+"""The oracle: cases -> arrays -> verdicts -> report. Nothing here prints, parses options, or imports an engine."""

@@ -1,0 +1,133 @@
+"""An implementation under test: which functions it has, what it says that it supports, how it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from npconv.formats import NAMES
+from npconv.oracle.cases import LAYOUTS, Case
+from npconv.oracle.data import Operands
+
+GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
+OPS = ("forward", *GRADIENTS)
+FUNCTIONS = ("conv2d", "conv2d_backward", "conv2d_input", "conv2d_weight", "conv2d_bias")
+
+
+class NotAnImplementation(TypeError):
+    """The object under test has none of the functions, or declares what makes no sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Supports:
+    """What an implementation is asked, by its own declaration."""
+
+    ops: tuple[str, ...]
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    padding: tuple[str, ...] = ("pair",)
+    dilation: bool = True
+    groups: bool = True
+    layouts: tuple[str, ...] = LAYOUTS
+    unbatched: bool = False
+    empty: tuple[str, ...] = ()
+
+    def asks(self, case: Case) -> bool:
+        """Whether the case lies within what is declared."""
+        return (
+            case.dtype in self.dtypes
+            and case.padding_form in self.padding
+            and (self.dilation or case.dilation == (1, 1))
+            and (self.groups or case.groups == 1)
+            and case.layout in self.layouts
+            and (self.unbatched or case.batch is not None)
+            and (case.batch != 0 or "batch" in self.empty)
+            and (case.in_channels > 0 or "channels" in self.empty)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """The functions of an object under test, by name, and what it supports."""
+
+    name: str
+    functions: Mapping[str, Callable[..., Any]]
+    supports: Supports = field(compare=False)
+
+    @classmethod
+    def of(cls, target: Any, name: str) -> Implementation:
+        """Read a module, an instance, a namespace, or a bare function, which is a conv2d."""
+        functions = {
+            function: getattr(target, function)
+            for function in FUNCTIONS
+            if callable(getattr(target, function, None))
+        }
+        if not functions and callable(target):
+            functions = {"conv2d": target}
+        if not functions:
+            raise NotAnImplementation(f"{name} must be a function or have one of {', '.join(FUNCTIONS)}")
+        return cls(name, functions, _supports(name, functions, getattr(target, "supports", {})))
+
+    def forward(self, case: Case, arrays: Operands) -> Any:
+        """Call conv2d."""
+        return self.functions["conv2d"](arrays.input, arrays.weight, arrays.bias, *case.parameters)
+
+    def gradients(self, case: Case, arrays: Operands, mask: tuple[bool, bool, bool]) -> Sequence[Any]:
+        """Call conv2d_backward, or the single gradients' functions where there is none."""
+        backward = self.functions.get("conv2d_backward")
+        if backward is not None:
+            return backward(arrays.grad_output, arrays.input, arrays.weight, *case.parameters, mask)  # type: ignore[no-any-return]  # judged, not trusted
+        single = {
+            "conv2d_input": lambda f: f(case.input_shape, arrays.weight, arrays.grad_output, *case.parameters),
+            "conv2d_weight": lambda f: f(arrays.input, case.weight_shape, arrays.grad_output, *case.parameters),
+            "conv2d_bias": lambda f: f(arrays.grad_output),
+        }
+        return tuple(
+            call(self.functions[function]) if wanted and function in self.functions else None
+            for wanted, (function, call) in zip(mask, single.items(), strict=True)
+        )
+
+
+def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Supports:
+    """Check a `supports` dict, name by name, and fill in what is undeclared."""
+    if not isinstance(declared, Mapping):
+        raise NotAnImplementation(f"{name}: supports={declared!r} must be a dict")
+    lists = {
+        "ops": OPS,
+        "dtypes": NAMES,
+        "padding": ("pair", "string", "four-sided"),
+        "layouts": LAYOUTS,
+        "empty": ("batch", "channels"),
+    }
+    values: dict[str, Any] = {"ops": _implemented(functions)}
+    for key, value in declared.items():
+        if key in lists:
+            chosen = lists[key] if value is True else () if value is False else value
+            if isinstance(chosen, str) or not all(item in lists[key] for item in chosen):
+                raise NotAnImplementation(f"{name}: supports[{key!r}]={value!r} must list some of {', '.join(lists[key])}")
+            values[key] = tuple(chosen)
+        elif key in ("dilation", "groups", "unbatched"):
+            if not isinstance(value, (bool, np.bool_)):
+                raise NotAnImplementation(f"{name}: supports[{key!r}]={value!r} must be True or False")
+            values[key] = bool(value)
+        else:
+            raise NotAnImplementation(
+                f"{name}: supports has no {key!r}; there are {', '.join((*lists, 'dilation', 'groups', 'unbatched'))}"
+            )
+    missing = [op for op in values["ops"] if op not in _implemented(functions)]
+    if missing:
+        raise NotAnImplementation(f"{name}: supports['ops'] lists {', '.join(missing)}, but has no function for it")
+    return Supports(**values)
+
+
+def _implemented(functions: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the operations that the functions can serve."""
+    sources = {
+        "forward": ("conv2d",),
+        "grad_input": ("conv2d_backward", "conv2d_input"),
+        "grad_weight": ("conv2d_backward", "conv2d_weight"),
+        "grad_bias": ("conv2d_backward", "conv2d_bias"),
+    }
+    return tuple(op for op, names in sources.items() if any(name in functions for name in names))
