@@ -1,4 +1,4 @@
-"""What the user passed becomes one frozen `Arguments`: arrays of one dtype, a checked geometry, the result's dtype.
+"""What the user passed becomes one frozen `Arguments`: arrays, a checked geometry, dtypes.
 
 Every public call reads its arguments here and nowhere else; every message names the function,
 the argument with its value, the rule, and the shapes.
@@ -21,7 +21,7 @@ DType = np.dtype[Any]
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """One call, read: arrays that were not given are None; input and grad_output are always batched."""
+    """One call, read; arrays not given are None, input and grad_output are always batched."""
 
     geometry: Geometry
     dtype: DType
@@ -34,7 +34,9 @@ class Arguments:
     def carrier(self, terms: int) -> DType:
         """Return the dtype in which sums of `terms` products are carried."""
         given = (self.input, self.weight, self.bias, self.grad_output)
-        return formats.carrier(self.dtype, self.result, terms, [array for array in given if array is not None])
+        return formats.carrier(
+            self.dtype, self.result, terms, [array for array in given if array is not None]
+        )
 
 
 def read(
@@ -49,7 +51,11 @@ def read(
 ) -> Arguments:
     """Read a call: `arrays` by name (bias may be None), `sizes` for input_size or weight_size."""
     try:
-        given = {name: _array(name, value) for name, value in arrays.items() if not (name == "bias" and value is None)}
+        given = {
+            name: _array(name, value)
+            for name, value in arrays.items()
+            if not (name == "bias" and value is None)
+        }
         shapes = {name: array.shape for name, array in given.items()}
         for name, value in sizes.items():
             shapes[name.removesuffix("_size")] = shape(name, value)
@@ -67,7 +73,9 @@ def read(
     except (TypeError, ValueError) as error:
         raise type(error)(f"{function}: {error}{_described(arrays, sizes)}") from None
     if not geometry.batched:
-        given = {name: a[None] if name in ("input", "grad_output") else a for name, a in given.items()}
+        given = {
+            name: a[None] if name in ("input", "grad_output") else a for name, a in given.items()
+        }
     return Arguments(geometry, own, result, **given)
 
 
@@ -76,16 +84,24 @@ def read_grad_output(function: str, grad_output: Any, dtype: Any) -> tuple[Array
     try:
         grad = _array("grad_output", grad_output)
         if grad.ndim not in (3, 4):
-            raise ValueError(f"grad_output of {grad.ndim} dimensions must be (N, C, H, W) or (C, H, W)")
+            raise ValueError(
+                f"grad_output of {grad.ndim} dimensions must be (N, C, H, W) or (C, H, W)"
+            )
         if min(grad.shape[-3:]) < 1:
-            raise ValueError(f"grad_output of shape {grad.shape} must be at least 1 along each axis but the batch")
+            raise ValueError(
+                f"grad_output of shape {grad.shape} must be at least 1 along all but the batch axis"
+            )
         own, result = _dtypes({"grad_output": grad}, dtype)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{function}: {error}{_described({'grad_output': grad_output}, {})}") from None
+        raise type(error)(
+            f"{function}: {error}{_described({'grad_output': grad_output}, {})}"
+        ) from None
     return grad if grad.ndim == 4 else grad[None], own, result
 
 
-def read_mask(function: str, output_mask: Any, arrays: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+def read_mask(
+    function: str, output_mask: Any, arrays: Mapping[str, Any]
+) -> tuple[bool, bool, bool]:
     """Read an output_mask: three bools."""
     try:
         items = list(output_mask)
@@ -110,7 +126,9 @@ def _array(name: str, value: Any) -> Array:
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"{name} must be an array of numbers, which NumPy could not make of it ({reason})") from None
+        raise kind(
+            f"{name} must be an array of numbers, which NumPy could not make of it ({reason})"
+        ) from None
     try:
         formats.family(array.dtype)
     except TypeError as error:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -31,7 +32,7 @@ OK, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 CHECKPOINT, PROGRESS = 30.0, 10.0
 
 
-class CannotRun(Exception):
+class CannotRunError(Exception):
     """What ends the command with status 2; the message is the whole of what is printed."""
 
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "list":
             return _list(options)
         return _check_one(options) if options.case else _check(options)
-    except (CannotRun, adapters.TargetError) as error:
+    except (CannotRunError, adapters.TargetError) as error:
         print(f"npconv: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     except KeyboardInterrupt:
@@ -67,14 +68,20 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "target",
         metavar="TARGET",
-        help=f"one of {', '.join(adapters.NAMES)}; package.module:attribute; path/to/file.py[:attribute]",
+        help=f"{', '.join(adapters.NAMES)}, package.module:attribute, path/to/file.py[:attribute]",
     )
-    check.add_argument("--suite", choices=SUITES, default="standard", help="default: standard, about a minute")
+    check.add_argument(
+        "--suite", choices=SUITES, default="standard", help="default: standard, about a minute"
+    )
     check.add_argument("--ops", type=_ops, metavar="OP[,OP]", help=f"some of {', '.join(OPS)}")
     check.add_argument("--dtype", type=_dtypes, metavar="D[,D]", help="only cases in these dtypes")
     check.add_argument("--case", metavar="ID", help="run one case and show its arrays and results")
-    check.add_argument("-x", dest="max_failures", action="store_const", const=1, help="stop soon after a failure")
-    check.add_argument("--max-failures", type=_count, metavar="N", help="stop soon after N failures")
+    check.add_argument(
+        "-x", dest="max_failures", action="store_const", const=1, help="stop soon after a failure"
+    )
+    check.add_argument(
+        "--max-failures", type=_count, metavar="N", help="stop soon after N failures"
+    )
     check.add_argument("-j", "--jobs", type=_count, default=1, metavar="N", help="worker processes")
     check.add_argument("--json", metavar="FILE", help="write the report")
     check.add_argument("--resume", metavar="REPORT", help="go on where an earlier report ends")
@@ -94,7 +101,9 @@ def _dtypes(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     unknown = [name for name in names if name not in formats.NAMES]
     if unknown:
-        raise argparse.ArgumentTypeError(f"dtype {unknown[0]!r} must be one of {', '.join(formats.NAMES)}")
+        raise argparse.ArgumentTypeError(
+            f"dtype {unknown[0]!r} must be one of {', '.join(formats.NAMES)}"
+        )
     return names
 
 
@@ -118,15 +127,20 @@ def _check(options: argparse.Namespace) -> int:
     plan = Plan(adapters.load, options.target, options.suite, options.ops or OPS, options.dtype)
     suite = plan.cases()
     if not set(plan.ops) & set(implementation.supports.ops):
-        raise CannotRun(f"{options.target} has none of the operations asked for: {', '.join(plan.ops)}")
+        raise CannotRunError(
+            f"{options.target} has none of the operations asked for: {', '.join(plan.ops)}"
+        )
     tally = _resumed(options, suite.digest)
     _check_writable(options.json)
     print(
         f"npconv {__version__} checks {described} on {suite.name}: {len(suite):,} cases, "
         f"numpy {np.__version__}, python {sys.version.split()[0]}"
     )
-    with _progress(len(suite), tally, options, plan, described) as progress, _workers(options.jobs) as executor:
-        # A stretch is what is lost at most when a worker is interrupted, and what progress counts in.
+    with (
+        _progress(len(suite), tally, options, plan, described) as progress,
+        _workers(options.jobs) as executor,
+    ):
+        # A stretch is what an interrupt loses of each worker's work at most.
         interrupted = run(
             plan, tally, executor=executor, progress=progress, max_failures=options.max_failures,
             stretch=max(1, min(500, len(suite) // (20 * options.jobs))),
@@ -140,7 +154,9 @@ def _check(options: argparse.Namespace) -> int:
     if tally.failures_total:
         return FAILED
     if not tally.total("passed"):
-        raise CannotRun("nothing was run: every case is unsupported, or outside what was asked")
+        raise CannotRunError(
+            "nothing was run: every case is unsupported, or outside what was asked"
+        )
     return OK
 
 
@@ -150,13 +166,13 @@ def _resumed(options: argparse.Namespace, digest: str) -> Tally:
     try:
         return read_tally(options.resume, options.target, options.suite, digest)
     except (OSError, ValueError) as error:
-        raise CannotRun(f"--resume: {error}") from None
+        raise CannotRunError(f"--resume: {error}") from None
 
 
 def _check_writable(path: str | None) -> None:
     """Find out before an hour's run that the report could not be written."""
-    if path and not os.access(os.path.dirname(path) or ".", os.W_OK):
-        raise CannotRun(f"--json {path}: its folder is not there, or not writable")
+    if path and not os.access(Path(path).parent, os.W_OK):
+        raise CannotRunError(f"--json {path}: its folder is not there, or not writable")
 
 
 @contextlib.contextmanager
@@ -215,7 +231,9 @@ def _progress(
         with contextlib.suppress(ImportError):
             from tqdm import tqdm
 
-            bar = tqdm(total=length, initial=start.positions, unit="case", leave=False, smoothing=0.05)
+            bar = tqdm(
+                total=length, initial=start.positions, unit="case", leave=False, smoothing=0.05
+            )
     began = printed = saved = time.monotonic()
     first = start.positions
 
@@ -229,13 +247,16 @@ def _progress(
             printed = now
             left = (length - tally.positions) * (now - began) / max(1, tally.positions - first)
             print(
-                f"{tally.positions:,} of {length:,} cases, {tally.failures_total} failures, about {_time(left)} left",
+                f"{tally.positions:,} of {length:,} cases, {tally.failures_total} failures, "
+                f"about {_time(left)} left",
                 file=sys.stderr,
                 flush=True,
             )
         if options.json and now - saved >= CHECKPOINT:
             saved = now
-            report_on(plan, tally, True, target=options.target, described=described).write(options.json)
+            report_on(plan, tally, True, target=options.target, described=described).write(
+                options.json
+            )
 
     try:
         yield show
@@ -254,20 +275,31 @@ def _print_report(report: Report, target: str, out: TextIO) -> None:
     tally = report.tally
     print(f"{'':12}{'passed':>12}{'failed':>12}{'unsupported':>12}", file=out)
     for op, counts in tally.counts.items():
-        print(f"{op:12}{counts['passed']:12,}{counts['failed']:12,}{counts['unsupported']:12,}", file=out)
+        print(
+            f"{op:12}{counts['passed']:12,}{counts['failed']:12,}{counts['unsupported']:12,}",
+            file=out,
+        )
     for failure, count in _distinct(report.failures):
-        print(f"\n{failure.op}: {failure.kind}, {count} of the failures kept are of this kind", file=out)
-        ratio = "" if failure.ratio is None else f" (|error| is {failure.ratio:.3g} times the bound)"
+        print(
+            f"\n{failure.op}: {failure.kind}, {count} of the failures kept are of this kind",
+            file=out,
+        )
+        ratio = (
+            "" if failure.ratio is None else f" (|error| is {failure.ratio:.3g} times the bound)"
+        )
         print(f"  {failure.message}{ratio}", file=out)
         print(f"  repeat: npconv check {target} --case {failure.case}", file=out)
-    share = 1 - tally.target_seconds / tally.seconds if tally.seconds else 0.0
-    workers = "" if tally.target_seconds <= tally.seconds else " of each worker's"
-    del workers
-    took = f"{_time(tally.seconds)}, {100 * max(0.0, share):.0f} % of it npconv's own"
+    share = 1 - tally.target_seconds / tally.busy_seconds if tally.busy_seconds else 0.0
+    took = f"{_time(tally.seconds)}, {100 * share:.0f} % of the work npconv's own"
     if report.interrupted:
-        print(f"\nInterrupted after {tally.cases:,} cases ({took}); what was finished is above.", file=out)
+        print(
+            f"\nInterrupted after {tally.cases:,} cases ({took}); what was finished is above.",
+            file=out,
+        )
     elif tally.failures_total:
-        print(f"\n{tally.failures_total:,} results of {tally.cases:,} cases fail ({took}).", file=out)
+        print(
+            f"\n{tally.failures_total:,} results of {tally.cases:,} cases fail ({took}).", file=out
+        )
     elif tally.total("passed"):
         print(f"\nAll {tally.cases:,} cases conform ({took}).", file=out)
 
@@ -277,7 +309,9 @@ def _distinct(failures: Sequence[Failure]) -> list[tuple[Failure, int]]:
     groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
         groups.setdefault((failure.op, failure.kind), []).append(failure)
-    return [(min(group, key=lambda f: (len(f.case), f.case)), len(group)) for group in groups.values()]
+    return [
+        (min(group, key=lambda f: (len(f.case), f.case)), len(group)) for group in groups.values()
+    ]
 
 
 def _check_one(options: argparse.Namespace) -> int:
@@ -286,17 +320,21 @@ def _check_one(options: argparse.Namespace) -> int:
         case = Case.from_id(options.case)
         arrays = operands(case)
     except (TypeError, ValueError) as error:
-        raise CannotRun(str(error)) from None
+        raise CannotRunError(str(error)) from None
     implementation = adapters.load(options.target)
     outcome = run_case(implementation, case, options.ops or OPS)
     print(f"case {case.id}")
     for name, array in arrays.named().items():
         print(f"\n{name} {array.shape} {array.dtype}\n{_shown(array)}")
-    print(f"\nstride={case.stride} padding={case.padding!r} dilation={case.dilation} groups={case.groups}")
+    print(
+        f"\nstride={case.stride} padding={case.padding!r} "
+        f"dilation={case.dilation} groups={case.groups}"
+    )
     results = _results(implementation, case)
     wanted = expect(case, arrays).values if case.illegal is None else {}
     for op, verdict in outcome.verdicts:
-        print(f"\n{op}: {'conforms' if verdict is None else verdict if isinstance(verdict, str) else verdict.kind}")
+        kind = verdict.kind if isinstance(verdict, Failure) else verdict or "conforms"
+        print(f"\n{op}: {kind}")
         if isinstance(verdict, Failure):
             print(f"  {verdict.message}")
             if op in wanted:
@@ -304,7 +342,9 @@ def _check_one(options: argparse.Namespace) -> int:
     if any(isinstance(verdict, Failure) for _, verdict in outcome.verdicts):
         return FAILED
     if not any(verdict is None for _, verdict in outcome.verdicts):
-        raise CannotRun("nothing was run: the case is unsupported, or its mask leaves nothing of what was asked")
+        raise CannotRunError(
+            "nothing was run: the case is unsupported, or its mask leaves nothing of what was asked"
+        )
     return OK
 
 
@@ -314,7 +354,13 @@ def _results(implementation: Any, case: Case) -> dict[str, Any]:
     with contextlib.suppress(Exception):
         results["forward"] = implementation.forward(case, operands(case))
     with contextlib.suppress(Exception):
-        results |= dict(zip(GRADIENTS, implementation.gradients(case, operands(case), case.output_mask), strict=True))
+        results |= dict(
+            zip(
+                GRADIENTS,
+                implementation.gradients(case, operands(case), case.output_mask),
+                strict=True,
+            )
+        )
     return results
 
 

@@ -1,4 +1,4 @@
-"""The public calls: read the arguments, contract, add the bias, round once. Their docstrings hold the formulas."""
+"""The public calls, whose docstrings hold the formulas: read, contract, add the bias, round."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> Array:
     r"""Correlate a batch of images with kernels, as ``torch.nn.functional.conv2d`` does.
 
     .. math::
 
         y_{n,f,i,j} = b_f + \sum_{c,k,t}
-            x_{n,\; \lfloor f/F_g \rfloor C_g + c,\; i s_h + k d_h - p_h,\; j s_w + t d_w - p_w} \; w_{f,c,k,t}
+            x_{n,\; \lfloor f/F_g \rfloor C_g + c,\; i s_h + k d_h - p_h,\; j s_w + t d_w - p_w} \;
+            w_{f,c,k,t}
 
     with :math:`x = 0` outside the image, :math:`C_g = C/g` and :math:`F_g = F/g` channels in a
     group, stride s, dilation d and p zeros above and to the left. As an einsum over the
@@ -107,13 +108,14 @@ def conv2d_input(
     dilation: Pair = 1,
     groups: int = 1,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> Array:
     r"""Return the gradient of `conv2d` with respect to its input.
 
     .. math::
 
-        \bar x_{n,c,u,v} = \sum_{f,k,t} \; \sum_{\substack{i s_h + k d_h - p_h = u \\ j s_w + t d_w - p_w = v}}
+        \bar x_{n,c,u,v} = \sum_{f,k,t} \;
+            \sum_{\substack{i s_h + k d_h - p_h = u \\ j s_w + t d_w - p_w = v}}
             \bar y_{n,f,i,j} \; w^*_{f,c,k,t}
 
     over the output channels f of c's group. This is a correlation with stride 1: grad_output
@@ -146,7 +148,7 @@ def conv2d_input(
     -----
     The zeros that the formula inserts are not operands: only terms of the sum above are ever
     multiplied, so an infinite weight reaches just the elements that it touched in `conv2d`.
-    Source: docs/formulas.md derives it; the same rule is relationship 14 in Dumoulin and Visin (2016).
+    Source: docs/formulas.md derives it; the rule is relationship 14 in Dumoulin and Visin (2016).
 
     Examples
     --------
@@ -160,7 +162,9 @@ def conv2d_input(
     """
     arrays = {"weight": weight, "grad_output": grad_output}
     sizes = {"input_size": input_size}
-    return _input_gradient(read("conv2d_input", arrays, sizes, stride, padding, dilation, groups, dtype))
+    return _input_gradient(
+        read("conv2d_input", arrays, sizes, stride, padding, dilation, groups, dtype)
+    )
 
 
 def conv2d_weight(
@@ -172,7 +176,7 @@ def conv2d_weight(
     dilation: Pair = 1,
     groups: int = 1,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> Array:
     r"""Return the gradient of `conv2d` with respect to its weight.
 
@@ -220,11 +224,17 @@ def conv2d_weight(
     """
     arrays = {"input": input, "grad_output": grad_output}
     sizes = {"weight_size": weight_size}
-    return _weight_gradient(read("conv2d_weight", arrays, sizes, stride, padding, dilation, groups, dtype))
+    return _weight_gradient(
+        read("conv2d_weight", arrays, sizes, stride, padding, dilation, groups, dtype)
+    )
 
 
-def conv2d_bias(grad_output: ArrayLike, *, dtype: DTypeLike = None) -> Array:
-    r"""Return the gradient of `conv2d` with respect to its bias: :math:`\bar b_f = \sum_{n,i,j} \bar y_{n,f,i,j}`.
+def conv2d_bias(grad_output: ArrayLike, *, dtype: DTypeLike | None = None) -> Array:
+    r"""Return the gradient of `conv2d` with respect to its bias.
+
+    .. math::
+
+        \bar b_f = \sum_{n,i,j} \bar y_{n,f,i,j}
 
     Parameters
     ----------
@@ -267,7 +277,7 @@ def conv2d_backward(
     groups: int = 1,
     output_mask: Sequence[bool] = (True, True, True),
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Return the three gradients of `conv2d`: those of input, weight and bias.
 
@@ -298,7 +308,10 @@ def conv2d_backward(
     >>> import numpy as np
     >>> import npconv
     >>> x, w, g = np.ones((1, 2, 4, 5)), np.ones((3, 2, 2, 2)), np.ones((1, 3, 3, 4))
-    >>> [None if a is None else a.shape for a in npconv.conv2d_backward(g, x, w, output_mask=(True, False, True))]
+    >>> [
+    ...     None if a is None else a.shape
+    ...     for a in npconv.conv2d_backward(g, x, w, output_mask=(True, False, True))
+    ... ]
     [(1, 2, 4, 5), None, (3,)]
     """
     arrays = {"grad_output": grad_output, "input": input, "weight": weight}
@@ -319,10 +332,17 @@ def _forward(call: Arguments) -> Array:
     carried = call.carrier(geometry.forward_terms)
     if call.bias is not None:
         with _silent():
-            bias = formats.load(call.bias, carried).reshape(geometry.groups, -1, *(1 for _ in geometry.axes))
+            bias = formats.load(call.bias, carried).reshape(
+                geometry.groups, -1, *(1 for _ in geometry.axes)
+            )
     blocks = correlate.forward(call.input, call.weight, geometry, carried)
     output = np.empty(geometry.output_shape, call.result)
-    _fill(output.reshape(geometry.batch, geometry.groups, geometry.group_out, *geometry.out), blocks, call, bias)
+    _fill(
+        output.reshape(geometry.batch, geometry.groups, geometry.group_out, *geometry.out),
+        blocks,
+        call,
+        bias,
+    )
     return output
 
 
@@ -330,9 +350,15 @@ def _input_gradient(call: Arguments) -> Array:
     geometry = call.geometry
     assert call.weight is not None
     assert call.grad_output is not None
-    blocks = correlate.input_gradient(call.weight, call.grad_output, geometry, call.carrier(geometry.input_terms))
+    blocks = correlate.input_gradient(
+        call.weight, call.grad_output, geometry, call.carrier(geometry.input_terms)
+    )
     gradient = np.empty(geometry.input_shape, call.result)
-    _fill(gradient.reshape(geometry.batch, geometry.groups, geometry.group_in, *geometry.extents), blocks, call)
+    _fill(
+        gradient.reshape(geometry.batch, geometry.groups, geometry.group_in, *geometry.extents),
+        blocks,
+        call,
+    )
     return gradient
 
 
@@ -340,14 +366,23 @@ def _weight_gradient(call: Arguments) -> Array:
     geometry = call.geometry
     assert call.input is not None
     assert call.grad_output is not None
-    blocks = correlate.weight_gradient(call.input, call.grad_output, geometry, call.carrier(geometry.weight_terms))
+    blocks = correlate.weight_gradient(
+        call.input, call.grad_output, geometry, call.carrier(geometry.weight_terms)
+    )
     gradient = np.empty(geometry.weight_shape, call.result)
-    _fill(gradient.reshape(geometry.groups, geometry.group_out, geometry.group_in, *geometry.kernel), blocks, call)
+    _fill(
+        gradient.reshape(geometry.groups, geometry.group_out, geometry.group_in, *geometry.kernel),
+        blocks,
+        call,
+    )
     return gradient
 
 
 def _fill(
-    result: Array, blocks: Iterator[tuple[correlate.Slices, Array]], call: Arguments, bias: Array | None = None
+    result: Array,
+    blocks: Iterator[tuple[correlate.Slices, Array]],
+    call: Arguments,
+    bias: Array | None = None,
 ) -> None:
     """Write carried blocks into `result`, the bias added, each element rounded once."""
     with _silent():
@@ -366,5 +401,5 @@ def _bias_gradient(grad_output: Array, given: np.dtype[Any], result: np.dtype[An
 
 
 def _silent() -> np.errstate:
-    """Return the context of all arithmetic: overflow to infinity and NaN out of infinities are results, not accidents."""
+    """Return the context of all arithmetic: overflow and NaN are results here, not accidents."""
     return np.errstate(all="ignore")

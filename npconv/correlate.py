@@ -1,4 +1,4 @@
-"""The contraction behind the public calls: the only place outside `formulas` that multiplies array elements.
+"""The contraction behind the public calls: nowhere else but in `formulas` are elements multiplied.
 
 Nothing is padded, dilated or flipped here. `Axis.meet` says which windows find which elements
 under one tap, so elements are copied tap by tap into a buffer of columns (zero where a window
@@ -31,11 +31,15 @@ BUFFER = 2**21
 BLOCK = 2**18
 
 
-def forward(input: Array, weight: Array, geometry: Geometry, carried: DType) -> Iterator[tuple[Slices, Array]]:
+def forward(
+    input: Array, weight: Array, geometry: Geometry, carried: DType
+) -> Iterator[tuple[Slices, Array]]:
     """Yield blocks (n, g, f, y, x) of the output without bias."""
     x = split_groups(input, geometry.groups, 1)
     taps = math.prod(geometry.kernel)
-    kernel = formats.load(weight, carried).reshape(geometry.groups, geometry.group_out, geometry.group_in * taps)
+    kernel = _packed(weight, carried).reshape(
+        geometry.groups, geometry.group_out, geometry.group_in * taps
+    )
     chunk = max(1, BUFFER // 64 // (geometry.groups * taps))
     channels = list(_boxes((geometry.group_in,), chunk)) or [(slice(0, 0),)]
     rows = geometry.groups * max(min(chunk, geometry.group_in) * taps, geometry.group_out)
@@ -43,10 +47,12 @@ def forward(input: Array, weight: Array, geometry: Geometry, carried: DType) -> 
         sums: Array | None = None
         for (c,) in channels:
             columns = _gather(x[n, :, c], geometry, outputs, carried)
-            part = np.matmul(kernel[:, :, c.start * taps : c.stop * taps], columns)
+            part = _product(kernel[:, :, c.start * taps : c.stop * taps], columns)
             sums = part if sums is None else np.add(sums, part, out=sums)
         assert sums is not None
-        sums = sums.reshape(geometry.groups, geometry.group_out, n.stop - n.start, *map(_length, outputs))
+        sums = sums.reshape(
+            geometry.groups, geometry.group_out, n.stop - n.start, *map(_length, outputs)
+        )
         yield (n, slice(None), slice(None), *outputs), np.moveaxis(sums, 2, 0)
 
 
@@ -64,7 +70,7 @@ def weight_gradient(
         for n, *outputs in _boxes((geometry.batch, *geometry.out), _positions(rows)):
             columns = _gather(x[n, :, c], geometry, outputs, carried)
             errors = _errors(grad[n, :, f], outputs, carried)
-            sums += np.matmul(errors, _conjugate(columns).swapaxes(1, 2))
+            sums += _product(errors, _conjugate(columns).swapaxes(1, 2))
         yield (
             (slice(None), f, c, *(slice(None) for _ in geometry.axes)),
             sums.reshape(groups, _length(f), _length(c), *geometry.kernel),
@@ -95,20 +101,24 @@ def input_gradient(
         ):
             inputs = (h, *(slice(0, extent) for extent in rest))
             sums = np.zeros((groups, _length(c), _length(n), *map(_length, inputs)), carried)
-            reached = [axis.windows_over(box) for axis, box in zip(geometry.axes, inputs, strict=True)]
+            reached = [
+                axis.windows_over(box) for axis, box in zip(geometry.axes, inputs, strict=True)
+            ]
             for m, *local in _boxes((_length(n), *map(_length, reached)), _positions(rows)):
-                outputs = [slice(r.start + o.start, r.start + o.stop) for r, o in zip(reached, local, strict=True)]
+                outputs = [
+                    slice(r.start + o.start, r.start + o.stop)
+                    for r, o in zip(reached, local, strict=True)
+                ]
                 errors = _errors(grad[n][m], outputs, carried)
-                columns = np.matmul(transposed, errors)
+                columns = _product(transposed, errors)
                 _scatter(columns, sums[:, :, m], geometry, inputs, outputs)
             yield (n, slice(None), c, *inputs), np.moveaxis(sums, 2, 0)
 
 
 def bias_gradient(grad_output: Array, carried: DType) -> Array:
     """Sum (n, f, y, x) over all but the channels."""
-    axes = (0, *range(2, grad_output.ndim))
-    stored = formats.load_dtype(grad_output.dtype, carried)
-    return np.asarray(grad_output.sum(axis=axes, dtype=stored)).view(carried)
+    channels = _packed(grad_output.swapaxes(0, 1), carried)
+    return np.asarray(channels.sum(axis=tuple(range(1, channels.ndim)), dtype=carried))
 
 
 def _gather(x: Array, geometry: Geometry, outputs: Sequence[slice], carried: DType) -> Array:
@@ -119,19 +129,25 @@ def _gather(x: Array, geometry: Geometry, outputs: Sequence[slice], carried: DTy
     source = np.moveaxis(x, 0, 2)
     everything = [slice(0, extent) for extent in geometry.extents]
     for taps, there, found in _meetings(geometry, outputs, everything):
-        columns[:, :, *taps, :, *there] = source[:, :, :, *found]
+        target: Any = (slice(None), slice(None), *taps, slice(None), *there)
+        columns[target] = source[:, :, :, *found]
     positions = n * math.prod(map(_length, outputs))
     return columns.view(carried).reshape(g, c * math.prod(geometry.kernel), positions)
 
 
 def _scatter(
-    columns: Array, sums: Array, geometry: Geometry, inputs: Sequence[slice], outputs: Sequence[slice]
+    columns: Array,
+    sums: Array,
+    geometry: Geometry,
+    inputs: Sequence[slice],
+    outputs: Sequence[slice],
 ) -> None:
-    """Add columns (g, c*k*t, n*y*x) to the elements of sums (g, c, n, h, w) that each of them met."""
+    """Add columns (g, c*k*t, n*y*x) to the elements of sums (g, c, n, h, w) that they met."""
     g, c, n = sums.shape[:3]
     columns = columns.reshape(g, c, *geometry.kernel, n, *map(_length, outputs))
     for taps, there, found in _meetings(geometry, outputs, inputs):
-        sums[:, :, :, *found] += columns[:, :, *taps, :, *there]
+        origin: Any = (slice(None), slice(None), *taps, slice(None), *there)
+        sums[:, :, :, *found] += columns[origin]
 
 
 def _meetings(
@@ -154,7 +170,27 @@ def _meetings(
 def _errors(grad: Array, outputs: Sequence[slice], carried: DType) -> Array:
     """Copy a block of grad (n, g, f, y, x) to (g, f, n*y*x)."""
     block = np.moveaxis(grad[:, :, :, *outputs], 0, 2)
-    return formats.load(block, carried).reshape(*block.shape[:2], -1)
+    return _packed(block, carried).reshape(*block.shape[:2], -1)
+
+
+def _packed(array: Array, carried: DType) -> Array:
+    """Load `array` packed: strides decide the order of summation, and so the last bits."""
+    return np.ascontiguousarray(formats.load(array, carried))
+
+
+def _product(left: Array, right: Array) -> Array:
+    """Multiply stacks of matrices; complex ones part by part.
+
+    BLAS multiplies complex sums by 1 + 0j in the end, which turns their infinities into NaN.
+    """
+    if left.dtype.kind != "c":
+        return np.matmul(left, right)
+    a, b = np.ascontiguousarray(left.real), np.ascontiguousarray(left.imag)
+    c, d = np.ascontiguousarray(right.real), np.ascontiguousarray(right.imag)
+    product = np.empty((*left.shape[:-1], right.shape[-1]), left.dtype)
+    product.real = np.matmul(a, c) - np.matmul(b, d)
+    product.imag = np.matmul(a, d) + np.matmul(b, c)
+    return product
 
 
 def _conjugate(array: Array) -> Array:

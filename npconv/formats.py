@@ -1,4 +1,4 @@
-"""Number formats: which dtypes are served, what sums are carried in, and the one rounding at the end."""
+"""Number formats: the dtypes served, what sums are carried in, the one rounding at the end."""
 
 from __future__ import annotations
 
@@ -26,11 +26,18 @@ OBJECT = np.dtype(object)
 
 
 #: Bits of the significand, the hidden one included.
-_SIGNIFICAND = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53, "complex64": 24, "complex128": 53}
+_SIGNIFICAND = {
+    "bfloat16": 8,
+    "float16": 11,
+    "float32": 24,
+    "float64": 53,
+    "complex64": 24,
+    "complex128": 53,
+}
 
 
 def significand_bits(name: str) -> int:
-    """Return the number of significand bits of a float or complex dtype, the hidden one included."""
+    """Return the significand bits of a float or complex dtype, the hidden one included."""
     return _SIGNIFICAND[name]
 
 
@@ -73,7 +80,9 @@ def result_dtype(given: DType, asked: Any) -> DType:
         raise TypeError(f"dtype={shown(asked)} must be one of {', '.join(NAMES)}") from None
     source = family(given)
     if source != target == "integer":
-        raise TypeError(f"dtype={wanted.name} must not be an integer type: the arrays are {given.name}")
+        raise TypeError(
+            f"dtype={wanted.name} must not be an integer type: the arrays are {given.name}"
+        )
     if source == "complex" and target == "float":
         raise TypeError(f"dtype={wanted.name} must be complex: the arrays are {given.name}")
     return wanted
@@ -119,7 +128,7 @@ def load_dtype(dtype: DType, carried: DType) -> DType:
 
 
 def load(array: Array, carried: DType) -> Array:
-    """Return `array` in the dtype `carried`, converted exactly; a view where nothing has to change."""
+    """Return `array` in the dtype `carried`, converted exactly; a view where nothing changes."""
     stored = array.astype(load_dtype(array.dtype, carried), copy=False)
     return stored if stored.dtype == carried else stored.view(carried)
 

@@ -1,4 +1,4 @@
-"""The formulas themselves, literally: pad, slide windows, one einsum. Written to be read; what the public calls mean.
+"""The formulas themselves, literally: pad, slide windows, one einsum. What the public calls mean.
 
 Each function takes arrays in the carried dtype and a `Geometry`. Axes are n g c h w (input),
 g f c k t (weight), n g f y x (output); `geometry` holds the table of names.
@@ -23,7 +23,12 @@ def forward(input: Array, weight: Array, geometry: Geometry) -> Array:
     """Correlate: ``ngcyxkt,gfckt->ngfyx`` over the windows of the padded input."""
     x = split_groups(input, geometry.groups, 1)
     w = split_groups(weight, geometry.groups, 0)
-    return _join(_correlate(windows(pad_or_crop(x, [(a.before, a.after) for a in geometry.axes]), geometry), w), 1)
+    return _join(
+        _correlate(
+            windows(pad_or_crop(x, [(a.before, a.after) for a in geometry.axes]), geometry), w
+        ),
+        1,
+    )
 
 
 def weight_gradient(input: Array, grad_output: Array, geometry: Geometry) -> Array:
@@ -39,20 +44,25 @@ def input_gradient(weight: Array, grad_output: Array, geometry: Geometry) -> Arr
     """Correlate the dilated, padded or cropped errors with the flipped, channel-swapped kernel."""
     w = split_groups(weight, geometry.groups, 0)
     e = split_groups(grad_output, geometry.groups, 1)
-    errors = pad_or_crop(dilate(e, [a.stride for a in geometry.axes]), [a.adjoint_pads for a in geometry.axes])
-    view = slide(errors, tuple(a.span for a in geometry.axes), (1,) * len(geometry.axes), tuple(a.dilation for a in geometry.axes))
+    errors = pad_or_crop(
+        dilate(e, [a.stride for a in geometry.axes]), [a.adjoint_pads for a in geometry.axes]
+    )
+    spans, dilations = [a.span for a in geometry.axes], [a.dilation for a in geometry.axes]
+    view = slide(errors, spans, [1] * len(spans), dilations)
     return _join(_correlate(view, swap_channels(flip(w.conj(), len(geometry.axes)))), 1)
 
 
 def bias_gradient(grad_output: Array) -> Array:
     """Sum the errors over all but the channel axis."""
-    return grad_output.sum(axis=tuple(axis for axis in range(grad_output.ndim) if axis != 1), dtype=grad_output.dtype)
+    axes = (0, *range(2, grad_output.ndim))
+    return np.asarray(grad_output.sum(axis=axes, dtype=grad_output.dtype))
 
 
 def _correlate(view: Array, kernel: Array) -> Array:
     axes = (view.ndim - 3) // 2
     out, taps = _OUT[:axes], _TAPS[:axes]
-    return np.einsum(f"ngc{out}{taps},gfc{taps}->ngf{out}", view, kernel)
+    output: Array = np.einsum(f"ngc{out}{taps},gfc{taps}->ngf{out}", view, kernel)
+    return output
 
 
 def _letters(geometry: Geometry) -> tuple[str, str]:

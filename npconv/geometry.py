@@ -1,4 +1,4 @@
-"""User parameters become one frozen `Geometry` of plain ints; all size arithmetic and every shape error live here.
+"""User parameters become one frozen `Geometry` of ints: all size arithmetic and shape errors.
 
 Nothing here touches an array or imports NumPy. Names, used everywhere in the package:
 
@@ -34,7 +34,7 @@ PADDING_NAMES = ("same", "same_lower", "same_upper", "valid")
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One spatial axis: window ``o`` and tap ``k`` meet input element ``o*stride + k*dilation - before``."""
+    """One spatial axis: window o and tap k meet input element o*stride + k*dilation - before."""
 
     extent: int
     kernel: int
@@ -85,12 +85,16 @@ class Axis:
         if first > last:
             return None
         start = first * self.stride + offset
-        return slice(first, last + 1), slice(start, start + (last - first) * self.stride + 1, self.stride)
+        return slice(first, last + 1), slice(
+            start, start + (last - first) * self.stride + 1, self.stride
+        )
 
     def windows_over(self, inputs: slice) -> slice:
         """Return the windows that can reach the elements `inputs`; it may be empty."""
         first = max(0, -((self.span - 1 - inputs.start - self.before) // self.stride))
-        return slice(first, max(first, min(self.out, (inputs.stop - 1 + self.before) // self.stride + 1)))
+        return slice(
+            first, max(first, min(self.out, (inputs.stop - 1 + self.before) // self.stride + 1))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ class Geometry:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of the input as the user gave it, without the batch axis if unbatched."""
-        return (self.batch,)[: self.batched] + (self.in_channels, *self.extents)
+        return (*(self.batch,)[: self.batched], self.in_channels, *self.extents)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -142,7 +146,7 @@ class Geometry:
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the output as the user gets it, without the batch axis if unbatched."""
-        return (self.batch,)[: self.batched] + (self.out_channels, *self.out)
+        return (*(self.batch,)[: self.batched], self.out_channels, *self.out)
 
     @property
     def forward_terms(self) -> int:
@@ -173,7 +177,9 @@ def parse(
     spatial: int = 2,
 ) -> Geometry:
     """Check every size and parameter; raise ValueError or TypeError with the short fact alone."""
-    channels_first = "(N, C, H, W) or (C, H, W)" if spatial == 2 else f"{spatial + 2} or {spatial + 1} axes"
+    channels_first = (
+        "(N, C, H, W) or (C, H, W)" if spatial == 2 else f"{spatial + 2} or {spatial + 1} axes"
+    )
     if len(input_shape) not in (spatial + 1, spatial + 2):
         raise ValueError(f"input of {len(input_shape)} dimensions must be {channels_first}")
     if len(weight_shape) != spatial + 2:
@@ -204,7 +210,9 @@ def parse(
             f"weight of {weight_channels} channels x groups={group_count} must equal in_channels={in_channels}"
         )
     if bias_shape is not None and bias_shape != (out_channels,):
-        raise ValueError(f"bias of shape {bias_shape} must be ({out_channels},), one number per output channel")
+        raise ValueError(
+            f"bias of shape {bias_shape} must be ({out_channels},), one number per output channel"
+        )
 
     pads = _pads(padding, extents, kernel, strides, dilations)
     axes = tuple(
@@ -215,7 +223,9 @@ def parse(
     )
     for position, axis in enumerate(axes):
         if max(axis.padded, axis.span) > LARGEST:
-            raise ValueError(f"padding={shown(padding)}, dilation={shown(dilation)} give a size over 64 bits")
+            raise ValueError(
+                f"padding={shown(padding)}, dilation={shown(dilation)} give a size over 64 bits"
+            )
         if axis.padded < axis.span:
             raise ValueError(
                 f"the kernel spans {axis.span} elements and must fit the padded input's {axis.padded} "
@@ -226,9 +236,13 @@ def parse(
     padded = (batch, in_channels, *(max(axis.padded, axis.extent) for axis in axes))
     arrays = (padded, geometry.weight_shape, geometry.output_shape)
     if max(math.prod(max(size, 1) for size in array) for array in arrays) > LARGEST // 16:
-        raise ValueError("the padded input, the weight or the output would take more bytes than 64 bits can count")
+        raise ValueError(
+            "the padded input, the weight or the output would take more bytes than 64 bits can count"
+        )
     if output_shape is not None and output_shape != geometry.output_shape:
-        raise ValueError(f"grad_output of shape {output_shape} must be {geometry.output_shape}, the output's shape")
+        raise ValueError(
+            f"grad_output of shape {output_shape} must be {geometry.output_shape}, the output's shape"
+        )
     return geometry
 
 
@@ -295,9 +309,13 @@ def _per_axis(name: str, value: Any, spatial: int, *, least: int) -> tuple[int, 
     items = _items(value)
     numbers = None if items is None else [_index(item) for item in items]
     if numbers is None or None in numbers:
-        raise TypeError(f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints")
+        raise TypeError(
+            f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints"
+        )
     if len(numbers) not in (1, spatial):
-        raise ValueError(f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints")
+        raise ValueError(
+            f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints"
+        )
     checked = tuple(_within(name, value, item, least) for item in numbers if item is not None)
     return checked * spatial if len(checked) == 1 else checked
 
@@ -327,14 +345,18 @@ def _pads(
 
 def _sides(padding: Any, items: list[Any], spatial: int) -> list[Any]:
     if len(items) != spatial:
-        raise ValueError(f"padding={shown(padding)} must have {spatial} pairs (before, after), one per spatial axis")
+        raise ValueError(
+            f"padding={shown(padding)} must have {spatial} pairs (before, after), one per spatial axis"
+        )
     return items
 
 
 def _side_pair(padding: Any, item: Any) -> tuple[int, int]:
     sides = _items(item)
     if sides is None or len(sides) != 2:
-        raise ValueError(f"padding={shown(padding)} must have two ints (before, after) in each pair")
+        raise ValueError(
+            f"padding={shown(padding)} must have two ints (before, after) in each pair"
+        )
     numbers = [_index(side) for side in sides]
     before, after = numbers
     if before is None or after is None:
@@ -352,11 +374,15 @@ def _named_pads(
     dilations: tuple[int, ...],
 ) -> list[tuple[int, int]]:
     if name not in PADDING_NAMES:
-        raise ValueError(f"padding={shown(name)} must be one of {', '.join(map(repr, PADDING_NAMES))}")
+        raise ValueError(
+            f"padding={shown(name)} must be one of {', '.join(map(repr, PADDING_NAMES))}"
+        )
     if name == "valid":
         return [(0, 0)] * len(extents)
     if name == "same" and max(strides) > 1:
-        raise ValueError(f"padding='same' must have stride 1, not {strides} (use 'same_upper' or 'same_lower')")
+        raise ValueError(
+            f"padding='same' must have stride 1, not {strides} (use 'same_upper' or 'same_lower')"
+        )
     pads = []
     for extent, taps, stride, dilation in zip(extents, kernel, strides, dilations, strict=True):
         out = -(-extent // stride)

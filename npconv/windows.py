@@ -1,4 +1,4 @@
-"""Pad or crop, dilate, flip, swap channels, slide windows: arrays are moved here, element for element, never computed on."""
+"""Pad or crop, dilate, flip, swap channels, slide windows: elements move, nothing is computed."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def pad_or_crop(array: Array, pads: Sequence[tuple[int, int]]) -> Array:
-    """Copy `array` so that element i of a padded last axis is ``array[i - before]`` where that exists, else 0.
+    """Copy `array`, last axes padded: element i is ``array[i - before]`` where that exists, else 0.
 
     All positive pads are added before any negative pad crops, so the rule above holds for
     every pair of signs, also where a crop is longer than the array.
     """
-    lead = array.ndim - len(pads)
-    extents = array.shape[lead:]
-    padded = np.zeros(array.shape[:lead] + tuple(b + e + a for e, (b, a) in zip(extents, pads, strict=True)), array.dtype)
-    source = tuple(slice(max(0, -b), max(0, e + min(0, a))) for e, (b, a) in zip(extents, pads, strict=True))
-    target = tuple(slice(max(0, b), max(0, b) + max(0, e + min(0, a) - max(0, -b))) for e, (b, a) in zip(extents, pads, strict=True))
-    padded[..., *target] = array[..., *source]
-    return padded
+    lead, extents = _split_shape(array, len(pads))
+    padded, source, target = [], [], []
+    for extent, (before, after) in zip(extents, pads, strict=True):
+        kept = slice(max(0, -before), max(0, -before, extent + min(0, after)))
+        padded.append(before + extent + after)
+        source.append(kept)
+        target.append(slice(kept.start + before, kept.stop + before))
+    result = np.zeros((*lead, *padded), array.dtype)
+    result[_last(target)] = array[_last(source)]
+    return result
 
 
 def dilate(array: Array, steps: Sequence[int]) -> Array:
     """Copy `array` with ``step - 1`` zeros between neighbours along each of the last axes."""
-    lead = array.ndim - len(steps)
-    extents = array.shape[lead:]
-    spread = np.zeros(array.shape[:lead] + tuple((e - 1) * s + 1 for e, s in zip(extents, steps, strict=True)), array.dtype)
-    spread[..., *(slice(None, None, step) for step in steps)] = array
-    return spread
+    lead, extents = _split_shape(array, len(steps))
+    spread = [(extent - 1) * step + 1 for extent, step in zip(extents, steps, strict=True)]
+    result = np.zeros((*lead, *spread), array.dtype)
+    result[_last(_every(steps))] = array
+    return result
 
 
 def flip(array: Array, axes: int) -> Array:
     """View `array` with its last `axes` axes reversed."""
-    return array[..., *(slice(None, None, -1),) * axes]
+    return array[_last(_every([-1] * axes))]
 
 
 def split_groups(array: Array, groups: int, axis: int) -> Array:
@@ -56,14 +59,30 @@ def windows(padded: Array, geometry: Geometry) -> Array:
     """View a padded array (..., h, w) read-only as its windows (..., y, x, k, t)."""
     return slide(
         padded,
-        tuple(axis.span for axis in geometry.axes),
-        tuple(axis.stride for axis in geometry.axes),
-        tuple(axis.dilation for axis in geometry.axes),
+        [axis.span for axis in geometry.axes],
+        [axis.stride for axis in geometry.axes],
+        [axis.dilation for axis in geometry.axes],
     )
 
 
-def slide(padded: Array, spans: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> Array:
-    """View (..., h, w) read-only as windows (..., y, x, k, t): every stride-th one, every dilation-th element."""
-    count = len(spans)
-    every = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(-count, 0)))
-    return every[..., *(slice(None, None, s) for s in strides), *(slice(None, None, d) for d in dilations)]
+def slide(
+    padded: Array, spans: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> Array:
+    """View (..., h, w) read-only as windows (..., y, x, k, t), strided and dilated."""
+    last = tuple(range(-len(spans), 0))
+    every = np.lib.stride_tricks.sliding_window_view(padded, tuple(spans), axis=last)
+    return every[_last(_every([*strides, *dilations]))]
+
+
+def _split_shape(array: Array, last: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    lead = array.ndim - last
+    return array.shape[:lead], array.shape[lead:]
+
+
+def _last(parts: Sequence[slice]) -> Any:
+    """Return the index that takes `parts` of the last axes and all of those before."""
+    return (..., *parts)
+
+
+def _every(steps: Sequence[int]) -> list[slice]:
+    return [slice(None, None, step) for step in steps]

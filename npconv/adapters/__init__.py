@@ -1,4 +1,4 @@
-"""Targets: what a user names on the command line becomes an `Implementation`. Engines are imported when asked for."""
+"""Targets: what a user names becomes an `Implementation`; engines are imported when asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from npconv.oracle.protocol import Implementation, NotAnImplementation
+from npconv.oracle.protocol import Implementation, NotAnImplementationError
 
 #: Adapters by name: the module in this package that holds the functions.
 NAMES = ("definition", "formulas", "torch")
@@ -36,7 +36,7 @@ def load(target: str) -> Implementation:
     """
     try:
         return Implementation.of(_find(target), target)
-    except NotAnImplementation as error:
+    except NotAnImplementationError as error:
         raise TargetError(str(error)) from None
 
 
@@ -51,7 +51,9 @@ def _find(target: str) -> Any:
         try:
             return importlib.import_module(f"npconv.adapters.{target}_adapter").adapter()
         except ModuleNotFoundError as error:
-            raise TargetError(f"target {target!r} needs the package {error.name}: pip install 'npconv[{target}]'") from None
+            raise TargetError(
+                f"target {target!r} needs the package {error.name}: pip install 'npconv[{target}]'"
+            ) from None
     place, colon, attribute = target.rpartition(":")
     if target.endswith(".py"):
         place, attribute = target, ""
@@ -65,7 +67,9 @@ def _find(target: str) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise TargetError(f"target {target!r}: {place} has no attribute {attribute!r}") from None
+            raise TargetError(
+                f"target {target!r}: {place} has no attribute {attribute!r}"
+            ) from None
     return found
 
 

@@ -20,9 +20,12 @@ def adapter() -> SimpleNamespace:
     def conv2d(input: Array, weight: Array, *rest: Any) -> Array:
         result = definition.conv2d(input, weight, *rest, dtype=input.dtype)
         # A nested list does not show the sizes behind an empty axis.
-        return np.array(result, input.dtype).reshape(parse(input.shape, weight.shape, *rest[1:]).output_shape)
+        shape = parse(input.shape, weight.shape, *rest[1:]).output_shape
+        return np.array(result, input.dtype).reshape(shape)
 
-    def conv2d_backward(grad_output: Array, input: Array, weight: Array, *rest: Any) -> tuple[Array | None, ...]:
+    def conv2d_backward(
+        grad_output: Array, input: Array, weight: Array, *rest: Any
+    ) -> tuple[Array | None, ...]:
         results = definition.conv2d_backward(grad_output, input, weight, *rest, dtype=input.dtype)
         shapes = (input.shape, weight.shape, weight.shape[:1])
         return tuple(

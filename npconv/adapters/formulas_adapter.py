@@ -1,4 +1,4 @@
-"""npconv's literal formulas as an implementation under test: pad, windows, one einsum, one rounding."""
+"""npconv's literal formulas as an implementation under test, with one rounding at the end."""
 
 from __future__ import annotations
 
@@ -29,15 +29,30 @@ def adapter() -> SimpleNamespace:
 
 
 def _conv2d(
-    input: Array, weight: Array, bias: Array | None, stride: Any, padding: Any, dilation: Any, groups: int
+    input: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
 ) -> Array:
     call = read(
-        "conv2d", {"input": input, "weight": weight, "bias": bias}, {}, stride, padding, dilation, groups, None
+        "conv2d",
+        {"input": input, "weight": weight, "bias": bias},
+        {},
+        stride,
+        padding,
+        dilation,
+        groups,
+        None,
     )
     assert call.input is not None
     assert call.weight is not None
     carried = call.carrier(call.geometry.forward_terms)
-    sums = formulas.forward(formats.load(call.input, carried), formats.load(call.weight, carried), call.geometry)
+    sums = formulas.forward(
+        formats.load(call.input, carried), formats.load(call.weight, carried), call.geometry
+    )
     if call.bias is not None:
         sums = sums + formats.load(call.bias, carried)[:, None, None]
     return _finished(call, sums, call.geometry.output_shape)
@@ -64,9 +79,15 @@ def _conv2d_backward(
         for array in (call.input, call.weight, call.grad_output)
     )
     return (
-        _finished(call, formulas.input_gradient(w, e, geometry), geometry.input_shape) if output_mask[0] else None,
-        _finished(call, formulas.weight_gradient(x, e, geometry), geometry.weight_shape) if output_mask[1] else None,
-        _finished(call, formulas.bias_gradient(e), (geometry.out_channels,)) if output_mask[2] else None,
+        _finished(call, formulas.input_gradient(w, e, geometry), geometry.input_shape)
+        if output_mask[0]
+        else None,
+        _finished(call, formulas.weight_gradient(x, e, geometry), geometry.weight_shape)
+        if output_mask[1]
+        else None,
+        _finished(call, formulas.bias_gradient(e), (geometry.out_channels,))
+        if output_mask[2]
+        else None,
     )
 
 

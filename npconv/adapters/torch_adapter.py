@@ -25,11 +25,19 @@ def adapter() -> SimpleNamespace:
     tensor = torch.from_numpy
 
     def forward(
-        input: Array, weight: Array, bias: Array | None, stride: Any, padding: Any, dilation: Any, groups: int
+        input: Array,
+        weight: Array,
+        bias: Array | None,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
     ) -> Array:
         bias_tensor = None if bias is None else tensor(bias)
         with torch.no_grad():
-            output = conv2d(tensor(input), tensor(weight), bias_tensor, stride, padding, dilation, groups)
+            output = conv2d(
+                tensor(input), tensor(weight), bias_tensor, stride, padding, dilation, groups
+            )
         return np.asarray(output.numpy())
 
     def backward(
@@ -43,7 +51,9 @@ def adapter() -> SimpleNamespace:
         output_mask: tuple[bool, bool, bool],
     ) -> tuple[Array | None, ...]:
         if grad_output.dtype.kind in "iu":
-            raise NotImplementedError("torch differentiates floating-point and complex numbers only")
+            raise NotImplementedError(
+                "torch differentiates floating-point and complex numbers only"
+            )
         error = tensor(grad_output)
         # detach(): a leaf of its own, on the array's memory.
         bias = torch.zeros(weight.shape[0], dtype=error.dtype)
@@ -63,7 +73,14 @@ def adapter() -> SimpleNamespace:
             "dtypes": ("float16", "float32", "float64", "complex64", "complex128", "int64"),
             "padding": ("pair", "string"),
             # No torch tensor has a negative stride.
-            "layouts": ("packed", "channels_last", "channel_slice", "stepped", "transposed", "readonly"),
+            "layouts": (
+                "packed",
+                "channels_last",
+                "channel_slice",
+                "stepped",
+                "transposed",
+                "readonly",
+            ),
             "unbatched": True,
             # Without input channels torch 2.13 returns a wrong shape: see conformance/.
             "empty": ("batch",),

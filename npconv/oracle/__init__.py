@@ -1,1 +1,1 @@
-"""The oracle: cases -> arrays -> verdicts -> report. Nothing here prints, parses options, or imports an engine."""
+"""The oracle: cases -> arrays -> verdicts -> report; it neither prints nor imports an engine."""

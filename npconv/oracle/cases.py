@@ -1,4 +1,4 @@
-"""What is run: one frozen `Case`, and the id that holds all that is needed to rebuild it. No arrays here."""
+"""What is run: one frozen `Case`, and the id from which it can be rebuilt. No arrays here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from npconv.geometry import PADDING_NAMES, Geometry, parse
 Pair = tuple[int, int]
 Padding = str | Pair | tuple[Pair, Pair]
 
-LAYOUTS = ("packed", "channels_last", "channel_slice", "stepped", "reversed", "transposed", "readonly")
+LAYOUTS = (
+    "packed",
+    "channels_last",
+    "channel_slice",
+    "stepped",
+    "reversed",
+    "transposed",
+    "readonly",
+)
 DATA = ("integers", "reals")
 
 _ID = re.compile(
@@ -53,7 +61,9 @@ class Case:
         Examples
         --------
         >>> from npconv.oracle.cases import Case
-        >>> Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1_-1x0_2-d1x2-bias-m111-float32-packed-integers-seed0").padding
+        >>> Case.from_id(
+        ...     "n2c4f6g2-7x9-k3x2-s2x1-p1_-1x0_2-d1x2-bias-m111-float32-packed-integers-seed0"
+        ... ).padding
         ((1, -1), (0, 2))
         """
         batch = "" if self.batch is None else f"n{self.batch}"
@@ -77,7 +87,9 @@ class Case:
         found = match.groupdict()
         for name, allowed in (("layout", LAYOUTS), ("data", DATA)):
             if found[name] not in allowed:
-                raise ValueError(f"case id {text!r}: {name} {found[name]!r} must be one of {', '.join(allowed)}")
+                raise ValueError(
+                    f"case id {text!r}: {name} {found[name]!r} must be one of {', '.join(allowed)}"
+                )
         values: dict[str, object] = {}
         for field in fields(cls):
             value = found[field.name]
@@ -107,7 +119,12 @@ class Case:
     def geometry(self) -> Geometry:
         """The checked sizes; raises ValueError for an illegal case."""
         return parse(
-            self.input_shape, self.weight_shape, self.stride, self.padding, self.dilation, self.groups
+            self.input_shape,
+            self.weight_shape,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
         )
 
     @property
@@ -149,13 +166,17 @@ def _read_pair(text: str) -> Pair:
 def _padding_text(padding: Padding) -> str:
     if isinstance(padding, str):
         return padding
-    return "x".join(str(side) if isinstance(side, int) else f"{side[0]}_{side[1]}" for side in padding)
+    return "x".join(
+        str(side) if isinstance(side, int) else f"{side[0]}_{side[1]}" for side in padding
+    )
 
 
 def _read_padding(case: str, text: str) -> Padding:
     if text[0].isalpha():
         if text not in PADDING_NAMES:
-            raise ValueError(f"case id {case!r}: padding {text!r} must be one of {', '.join(PADDING_NAMES)}")
+            raise ValueError(
+                f"case id {case!r}: padding {text!r} must be one of {', '.join(PADDING_NAMES)}"
+            )
         return text
     if "_" not in text:
         return _read_pair(text)

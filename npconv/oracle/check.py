@@ -67,15 +67,20 @@ def check(
     >>> report = npconv.check(npconv, suite="quick", ops=["grad_weight"])
     >>> report.ok, report.tally.counts["grad_weight"]["failed"]
     (True, 0)
-    >>> report = npconv.check(lambda x, w, b, *parameters: npconv.conv2d(x, w, None, *parameters), "quick")
+    >>> report = npconv.check(
+    ...     lambda x, w, b, *parameters: npconv.conv2d(x, w, None, *parameters), "quick"
+    ... )
     >>> report.ok, report.failures[0].kind
     (False, 'values')
     """
     name = str(getattr(implementation, "__name__", type(implementation).__name__))
     plan = Plan(
-        functools.partial(Implementation.of, name=name), implementation, suite_key(suite), ops_named(ops),
+        functools.partial(Implementation.of, name=name),
+        implementation,
+        suite_key(suite),
+        ops_named(ops),
         None if dtypes is None else tuple(dtypes),
-    )  # fmt: skip
+    )
     tally = Tally()
     interrupted = run(plan, tally, executor=executor, progress=progress, max_failures=max_failures)
     return report_on(plan, tally, interrupted, target=name, described=name)
@@ -95,9 +100,13 @@ def ops_named(ops: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(op for op in OPS if op in ops)
 
 
-def report_on(plan: Plan, tally: Tally, interrupted: bool, *, target: str, described: str) -> Report:
+def report_on(
+    plan: Plan, tally: Tally, interrupted: bool, *, target: str, described: str
+) -> Report:
     """Return the report of a run; `described` names the target with its version."""
     from npconv import __version__
 
     suite = plan.cases()
-    return Report(target, suite.name, suite.digest, tally, interrupted, environment(described), __version__)
+    return Report(
+        target, suite.name, suite.digest, tally, interrupted, environment(described), __version__
+    )

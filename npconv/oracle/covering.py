@@ -1,4 +1,4 @@
-"""Covering designs: few rows in which every pair of factor values stands together. Plain Python, no arrays."""
+"""Covering designs: few rows in which every pair of factor values stands together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Row = dict[str, Any]
 
 def draw(count: int, *key: object) -> int:
     """Return a number below `count` that depends on `key` alone, on every machine and Python."""
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") % count
+    return (
+        int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "big") % count
+    )
 
 
 def random_row(factors: Factors, *key: object) -> Row:
@@ -39,17 +41,24 @@ def pairwise(factors: Factors, *key: object) -> Iterator[Row]:
         if (first, a, second, b) not in missing:
             continue
         chosen = {first: a, second: b}
-        order = sorted(set(range(len(names))) - {first, second}, key=lambda i: draw(2**32, i, count, *key))
+        order = sorted(
+            set(range(len(names))) - {first, second}, key=lambda i: draw(2**32, i, count, *key)
+        )
         for factor in order:
             options = range(len(factors[names[factor]]))
             chosen[factor] = max(
                 options,
                 key=lambda value: (
-                    sum(_pair(factor, value, other, with_) in missing for other, with_ in chosen.items()),
+                    sum(
+                        _pair(factor, value, other, with_) in missing
+                        for other, with_ in chosen.items()
+                    ),
                     draw(2**32, value, factor, count, *key),
                 ),
             )
-        missing -= {_pair(f, a, g, b) for (f, a), (g, b) in itertools.combinations(chosen.items(), 2)}
+        missing -= {
+            _pair(f, a, g, b) for (f, a), (g, b) in itertools.combinations(chosen.items(), 2)
+        }
         yield {name: factors[name][chosen[position]] for position, name in enumerate(names)}
 
 

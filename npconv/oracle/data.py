@@ -26,7 +26,12 @@ class Operands:
 
     def named(self) -> dict[str, Array]:
         """Return those that exist, by name."""
-        arrays = {"input": self.input, "weight": self.weight, "bias": self.bias, "grad_output": self.grad_output}
+        arrays = {
+            "input": self.input,
+            "weight": self.weight,
+            "bias": self.bias,
+            "grad_output": self.grad_output,
+        }
         return {name: array for name, array in arrays.items() if array is not None}
 
 
@@ -78,7 +83,9 @@ def largest_integer(dtype: str, terms: int) -> int | None:
 
 def _stream(text: str, count: int) -> Array:
     """Return `count` 64-bit numbers: SHAKE-128 of the id, which no library version changes."""
-    return np.frombuffer(hashlib.shake_128(text.encode()).digest(8 * count), "<u8").astype(np.uint64)
+    return np.frombuffer(hashlib.shake_128(text.encode()).digest(8 * count), "<u8").astype(
+        np.uint64
+    )
 
 
 def _integers(raw: Array, limit: int) -> Array:

@@ -43,7 +43,12 @@ def expect(case: Case, arrays: Operands) -> Expected:
         return Expected(_results(case, arrays, dtype_of(case.dtype)), None)
     wide = np.dtype(np.complex128 if family(dtype_of(case.dtype)) == "complex" else np.float64)
     values = _results(case, arrays, wide)
-    sizes = Operands(*(None if a is None else _size(a) for a in (arrays.input, arrays.weight, arrays.bias, arrays.grad_output)))  # type: ignore[arg-type]  # None only where there was None
+    sizes = Operands(
+        *(
+            None if a is None else _size(a)
+            for a in (arrays.input, arrays.weight, arrays.bias, arrays.grad_output)
+        )
+    )  # type: ignore[arg-type]  # None only where there was None
     return Expected(values, _bounds(case, _results(case, sizes, np.dtype(np.float64))))
 
 
@@ -92,9 +97,17 @@ def _results(case: Case, arrays: Operands, dtype: np.dtype[Any]) -> dict[str, Ar
     mask = case.output_mask
     output = conv2d(arrays.input, arrays.weight, arrays.bias, *parameters, dtype=dtype)
     gradients = conv2d_backward(
-        arrays.grad_output, arrays.input, arrays.weight, *parameters, mask, dtype=dtype  # type: ignore[arg-type]  # a legal case has one
+        arrays.grad_output,
+        arrays.input,
+        arrays.weight,
+        *parameters,
+        mask,
+        dtype=dtype,  # type: ignore[arg-type]  # a legal case has one
     )
-    named = {"forward": output, **dict(zip(("grad_input", "grad_weight", "grad_bias"), gradients, strict=True))}
+    named = {
+        "forward": output,
+        **dict(zip(("grad_input", "grad_weight", "grad_bias"), gradients, strict=True)),
+    }
     return {op: array for op, array in named.items() if array is not None}
 
 
@@ -116,7 +129,11 @@ def _bounds(case: Case, gauges: dict[str, Array]) -> dict[str, Array]:
     }
     unit = 2.0 ** -significand_bits(case.dtype)
     factor = 4 if family(dtype_of(case.dtype)) == "complex" else 1
-    tiny = float(np.finfo(np.float32).tiny if significand_bits(case.dtype) <= 24 else np.finfo(np.float64).tiny)
+    tiny = float(
+        np.finfo(np.float32).tiny
+        if significand_bits(case.dtype) <= 24
+        else np.finfo(np.float64).tiny
+    )
     return {
         op: factor * ((terms[op] + 3) * (unit + 2.0**-53) * gauge + (terms[op] + 2) * tiny)
         for op, gauge in gauges.items()
@@ -133,11 +150,19 @@ def _size(array: Array) -> Array:
 def _same(result: Array, want: Array) -> Array:
     """Whether elements are equal; a zero's sign is left open, NaN equals NaN."""
     equal = np.asarray(result == want)
-    return equal if family(want.dtype) == "integer" else equal | ((result != result) & (want != want))
+    return (
+        equal if family(want.dtype) == "integer" else equal | ((result != result) & (want != want))
+    )
 
 
 def _worst(
-    case: Case, op: str, result: Array, want: Array, wrong: Array, ratios: Array | None, kind: str = "values"
+    case: Case,
+    op: str,
+    result: Array,
+    want: Array,
+    wrong: Array,
+    ratios: Array | None,
+    kind: str = "values",
 ) -> Failure:
     """Describe the worst of the wrong elements."""
     with np.errstate(all="ignore"):

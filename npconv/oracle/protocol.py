@@ -1,4 +1,4 @@
-"""An implementation under test: which functions it has, what it says that it supports, how it is called."""
+"""An implementation under test: its functions, what it says that it supports, how it is called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPS = ("forward", *GRADIENTS)
 FUNCTIONS = ("conv2d", "conv2d_backward", "conv2d_input", "conv2d_weight", "conv2d_bias")
 
 
-class NotAnImplementation(TypeError):
+class NotAnImplementationError(TypeError):
     """The object under test has none of the functions, or declares what makes no sense."""
 
 
@@ -67,21 +67,29 @@ class Implementation:
         if not functions and callable(target):
             functions = {"conv2d": target}
         if not functions:
-            raise NotAnImplementation(f"{name} must be a function or have one of {', '.join(FUNCTIONS)}")
+            raise NotAnImplementationError(
+                f"{name} must be a function or have one of {', '.join(FUNCTIONS)}"
+            )
         return cls(name, functions, _supports(name, functions, getattr(target, "supports", {})))
 
     def forward(self, case: Case, arrays: Operands) -> Any:
         """Call conv2d."""
         return self.functions["conv2d"](arrays.input, arrays.weight, arrays.bias, *case.parameters)
 
-    def gradients(self, case: Case, arrays: Operands, mask: tuple[bool, bool, bool]) -> Sequence[Any]:
+    def gradients(
+        self, case: Case, arrays: Operands, mask: tuple[bool, bool, bool]
+    ) -> Sequence[Any]:
         """Call conv2d_backward, or the single gradients' functions where there is none."""
         backward = self.functions.get("conv2d_backward")
         if backward is not None:
             return backward(arrays.grad_output, arrays.input, arrays.weight, *case.parameters, mask)  # type: ignore[no-any-return]  # judged, not trusted
-        single = {
-            "conv2d_input": lambda f: f(case.input_shape, arrays.weight, arrays.grad_output, *case.parameters),
-            "conv2d_weight": lambda f: f(arrays.input, case.weight_shape, arrays.grad_output, *case.parameters),
+        single: dict[str, Callable[[Callable[..., Any]], Any]] = {
+            "conv2d_input": lambda f: f(
+                case.input_shape, arrays.weight, arrays.grad_output, *case.parameters
+            ),
+            "conv2d_weight": lambda f: f(
+                arrays.input, case.weight_shape, arrays.grad_output, *case.parameters
+            ),
             "conv2d_bias": lambda f: f(arrays.grad_output),
         }
         return tuple(
@@ -93,7 +101,7 @@ class Implementation:
 def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Supports:
     """Check a `supports` dict, name by name, and fill in what is undeclared."""
     if not isinstance(declared, Mapping):
-        raise NotAnImplementation(f"{name}: supports={declared!r} must be a dict")
+        raise NotAnImplementationError(f"{name}: supports={declared!r} must be a dict")
     lists = {
         "ops": OPS,
         "dtypes": NAMES,
@@ -101,24 +109,30 @@ def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Support
         "layouts": LAYOUTS,
         "empty": ("batch", "channels"),
     }
+    switches = ("dilation", "groups", "unbatched")
     values: dict[str, Any] = {"ops": _implemented(functions)}
     for key, value in declared.items():
         if key in lists:
             chosen = lists[key] if value is True else () if value is False else value
             if isinstance(chosen, str) or not all(item in lists[key] for item in chosen):
-                raise NotAnImplementation(f"{name}: supports[{key!r}]={value!r} must list some of {', '.join(lists[key])}")
+                raise NotAnImplementationError(
+                    f"{name}: supports[{key!r}]={value!r} must list some of {', '.join(lists[key])}"
+                )
             values[key] = tuple(chosen)
-        elif key in ("dilation", "groups", "unbatched"):
+        elif key in switches:
             if not isinstance(value, (bool, np.bool_)):
-                raise NotAnImplementation(f"{name}: supports[{key!r}]={value!r} must be True or False")
+                raise NotAnImplementationError(
+                    f"{name}: supports[{key!r}]={value!r} must be True or False"
+                )
             values[key] = bool(value)
         else:
-            raise NotAnImplementation(
-                f"{name}: supports has no {key!r}; there are {', '.join((*lists, 'dilation', 'groups', 'unbatched'))}"
-            )
+            known = ", ".join((*lists, *switches))
+            raise NotAnImplementationError(f"{name}: supports has no {key!r}; there are {known}")
     missing = [op for op in values["ops"] if op not in _implemented(functions)]
     if missing:
-        raise NotAnImplementation(f"{name}: supports['ops'] lists {', '.join(missing)}, but has no function for it")
+        raise NotAnImplementationError(
+            f"{name}: supports['ops'] lists {', '.join(missing)}, but has no function for it"
+        )
     return Supports(**values)
 
 

@@ -39,18 +39,23 @@ class Tally:
     failures_total: int = 0
     done: list[Range] = field(default_factory=list)
     cases: int = 0
+    #: Elapsed; at work, in all processes together; and of that inside the implementation.
     seconds: float = 0.0
+    busy_seconds: float = 0.0
     target_seconds: float = 0.0
 
-    def record(self, position: int, verdicts: Sequence[tuple[str, Any]], target_seconds: float) -> None:
+    def record(
+        self, position: int, verdicts: Sequence[tuple[str, Any]], target_seconds: float
+    ) -> None:
         """Add the verdicts on the case at `position`; none where it was not asked."""
         for op, verdict in verdicts:
-            name = "passed" if verdict is None else "failed" if isinstance(verdict, Failure) else verdict
-            self.counts[op][name] += 1
             if isinstance(verdict, Failure):
+                self.counts[op]["failed"] += 1
                 self.failures_total += 1
                 if len(self.failures) < KEPT:
                     self.failures.append(verdict)
+            else:
+                self.counts[op][verdict or "passed"] += 1
         self.cases += bool(verdicts)
         self.target_seconds += target_seconds
         if self.done and self.done[-1][1] == position:
@@ -59,14 +64,17 @@ class Tally:
             self.done = merged([*self.done, (position, position + 1)])
 
     def add(self, other: Tally) -> None:
-        """Add what a worker did; seconds are the caller's to keep."""
+        """Add what a worker did; elapsed seconds are the caller's to keep."""
         for op, counts in other.counts.items():
             for name, count in counts.items():
                 self.counts[op][name] += count
-        self.failures = sorted([*self.failures, *other.failures], key=lambda f: (f.case, f.op))[:KEPT]
+        self.failures = sorted([*self.failures, *other.failures], key=lambda f: (f.case, f.op))[
+            :KEPT
+        ]
         self.failures_total += other.failures_total
         self.done = merged([*self.done, *other.done])
         self.cases += other.cases
+        self.busy_seconds += other.busy_seconds
         self.target_seconds += other.target_seconds
 
     def total(self, name: str) -> int:
@@ -116,6 +124,7 @@ class Report:
             "done": [list(stretch) for stretch in tally.done],
             "cases": tally.cases,
             "seconds": round(tally.seconds, 3),
+            "busy_seconds": round(tally.busy_seconds, 3),
             "target_seconds": round(tally.target_seconds, 3),
             "environment": dict(self.environment),
             "ops": tally.counts,
@@ -134,13 +143,18 @@ class Report:
 
 
 def read_tally(path: str | os.PathLike[str], target: str, suite: str, digest: str) -> Tally:
-    """Read the tally of an earlier report of the same target and suite; raise ValueError for another's."""
+    """Read the tally of an earlier report; raise ValueError for another target's or suite's."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         counts, done = found["ops"], [(int(start), int(stop)) for start, stop in found["done"]]
         known = (found["target"], found["suite"], found["suite_digest"])
         failures = [
-            Failure(**{**failure, "index": None if failure["index"] is None else tuple(failure["index"])})
+            Failure(
+                **{
+                    **failure,
+                    "index": None if failure["index"] is None else tuple(failure["index"]),
+                }
+            )
             for failure in found["failures"]
         ]
         tally = Tally(
@@ -150,10 +164,13 @@ def read_tally(path: str | os.PathLike[str], target: str, suite: str, digest: st
             merged(done),
             int(found["cases"]),
             float(found["seconds"]),
+            float(found["busy_seconds"]),
             float(found["target_seconds"]),
         )
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a report of npconv check ({type(error).__name__}: {error})") from None
+        raise ValueError(
+            f"{path} is not a report of npconv check ({type(error).__name__}: {error})"
+        ) from None
     if known != (target, suite, digest):
         raise ValueError(f"{path} reports on {known}, not on {(target, suite, digest)}")
     return tally

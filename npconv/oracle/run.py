@@ -1,10 +1,10 @@
-"""Run a suite: case -> arrays -> results -> verdicts, in this process or over any executor, stretch by stretch."""
+"""Run a suite: case -> arrays -> results -> verdicts, here or over any executor."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,11 @@ def run(
     """
     began = time.perf_counter() - total.seconds
     ranges = chunks(len(plan.cases()), total.done, stretch)
-    stretches = _here(plan, ranges, total) if executor is None else _elsewhere(plan, ranges, total, executor)
+    stretches = (
+        _here(plan, ranges, total)
+        if executor is None
+        else _elsewhere(plan, ranges, total, executor)
+    )
     try:
         for _ in stretches:
             total.seconds = time.perf_counter() - began
@@ -102,16 +106,20 @@ def run(
     return False
 
 
-def _here(plan: Plan, ranges: Iterable[Range], total: Tally) -> Iterator[None]:
+def _here(plan: Plan, ranges: Iterable[Range], total: Tally) -> Generator[None, None, None]:
     implementation, suite = plan.implementation(), plan.cases()
     for start, stop in ranges:
-        for position in range(start, stop):
-            case = suite[position]
-            if plan.takes(case) and implementation.supports.asks(case):
-                outcome = run_case(implementation, case, plan.ops)
-                total.record(position, outcome.verdicts, outcome.target_seconds)
-            else:
-                total.record(position, (), 0.0)
+        began = time.perf_counter()
+        try:
+            for position in range(start, stop):
+                case = suite[position]
+                if plan.takes(case) and implementation.supports.asks(case):
+                    outcome = run_case(implementation, case, plan.ops)
+                    total.record(position, outcome.verdicts, outcome.target_seconds)
+                else:
+                    total.record(position, (), 0.0)
+        finally:
+            total.busy_seconds += time.perf_counter() - began
         yield
 
 
@@ -123,7 +131,9 @@ def run_range(plan: Plan, stretch: Range) -> Tally:
     return tally
 
 
-def _elsewhere(plan: Plan, ranges: Iterable[Range], total: Tally, executor: Executor) -> Iterator[None]:
+def _elsewhere(
+    plan: Plan, ranges: Iterable[Range], total: Tally, executor: Executor
+) -> Generator[None, None, None]:
     """Keep a few stretches under way for each worker; add each as it comes."""
     from concurrent.futures import FIRST_COMPLETED, wait
 
@@ -199,7 +209,9 @@ def _three(results: Any) -> Sequence[Any]:
         return (results,) * 3
     if not isinstance(results, (tuple, list)) or len(results) != 3:
         count = f" of {len(results)}" if isinstance(results, (tuple, list)) else ""
-        message = f"returned {type(results).__name__}{count}, not (grad_input, grad_weight, grad_bias)"
+        message = (
+            f"returned {type(results).__name__}{count}, not (grad_input, grad_weight, grad_bias)"
+        )
         return (Raised("type", message),) * 3
     return results
 
@@ -208,7 +220,11 @@ def _judge(
     case: Case, op: str, result: Any, expected: Expected, arrays: Operands, before: dict[str, Any]
 ) -> Verdict:
     if isinstance(result, Raised):
-        return "unsupported" if result.kind == "unsupported" else Failure(case.id, op, result.kind, result.message)
+        return (
+            "unsupported"
+            if result.kind == "unsupported"
+            else Failure(case.id, op, result.kind, result.message)
+        )
     for name, array in arrays.named().items():
         if not np.array_equal(array, before[name]):
             return Failure(case.id, op, "mutated", f"wrote to its argument {name}")

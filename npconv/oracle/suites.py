@@ -1,4 +1,4 @@
-"""The suites: which cases are run. A suite is a sequence of cases with a name and a digest; no arrays here."""
+"""The suites: which cases are run, as sequences with a name and a digest. No arrays here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from npconv import formats
 from npconv.oracle.cases import DATA, LAYOUTS, Case, Padding
 from npconv.oracle.covering import Row, draw, pairwise, random_row
 
@@ -70,7 +71,9 @@ def suite_named(name: str | tuple[str, ...]) -> Suite:
 
 def _listed(name: str, cases: Sequence[Case]) -> Suite:
     text = "\n".join([str(REVISION), *(case.id for case in cases)])
-    return Suite(name, hashlib.sha256(text.encode()).hexdigest()[:16], len(cases), cases.__getitem__)
+    return Suite(
+        name, hashlib.sha256(text.encode()).hexdigest()[:16], len(cases), cases.__getitem__
+    )
 
 
 # --------------------------------------------------------------- the product
@@ -114,7 +117,12 @@ def grids() -> dict[str, dict[str, Sequence[Any]]]:
         "dilation_h": DILATIONS,
         "dilation_w": DILATIONS,
     }
-    named = {"kernel_h": KERNELS, "kernel_w": KERNELS, "dilation_h": DILATIONS, "dilation_w": DILATIONS}
+    named = {
+        "kernel_h": KERNELS,
+        "kernel_w": KERNELS,
+        "dilation_h": DILATIONS,
+        "dilation_w": DILATIONS,
+    }
     steps = {"step_h": STRIDE_REMAINDER, "step_w": STRIDE_REMAINDER}
     return {"pair": pair | rest, "same": named | rest, "valid": named | steps | rest}
 
@@ -123,9 +131,16 @@ def _exhaustive() -> Suite:
     sections: list[Sequence[Case] | Section] = []
     # Every 11th row for the other dtypes: 11 divides none of the factors' lengths, so every
     # value of every factor comes up with every other.
-    for dtype, every, first in (("float64", 1, 0), ("float32", 1, 0), ("int64", 11, 0), ("complex128", 11, 5)):
+    for dtype, every, first in (
+        ("float64", 1, 0),
+        ("float32", 1, 0),
+        ("int64", 11, 0),
+        ("complex128", 11, 5),
+    ):
         for form, factors in grids().items():
-            sections.append(Section(factors, functools.partial(_grid_case, form, dtype=dtype), every, first))
+            sections.append(
+                Section(factors, functools.partial(_grid_case, form, dtype=dtype), every, first)
+            )
     sections.append([*_empty(), *_unbatched(200), *_illegal()])
     sections.append(Section({"number": range(WIDE_SIZE)}, lambda row: _wide(row["number"])))
     starts = list(itertools.accumulate((len(section) for section in sections), initial=0))
@@ -139,7 +154,7 @@ def _exhaustive() -> Suite:
 
 
 def _grid_case(form: str, row: Row, dtype: str | None = None) -> Case:
-    """Build a case of the product; the extents give at least two windows and just the row's remainder."""
+    """Build a case of the product: extents give two windows or more and the row's remainder."""
     padding: Padding
     if form == "pair":
         (kernel_h, pad_h), (kernel_w, pad_w) = row["kernel_padding_h"], row["kernel_padding_w"]
@@ -170,7 +185,9 @@ def _grid_case(form: str, row: Row, dtype: str | None = None) -> Case:
     )
 
 
-def _extent(kernel: int, padding: int, stride: int, remainder: int, dilation: int, *, least: int) -> int:
+def _extent(
+    kernel: int, padding: int, stride: int, remainder: int, dilation: int, *, least: int
+) -> int:
     """Return the smallest extent from `least` up with two windows or more and this remainder."""
     smallest = dilation * (kernel - 1) + 1 + stride + remainder - 2 * padding
     return smallest + -(-max(0, least - smallest) // stride) * stride
@@ -182,7 +199,12 @@ def _extent(kernel: int, padding: int, stride: int, remainder: int, dilation: in
 def _quick() -> Iterator[Case]:
     """Cover every pair of parameter values, and a few cases of every other section."""
     forms = grids()
-    extra: dict[str, Sequence[Any]] = {"dtype": ("float32", "float64"), "layout": LAYOUTS, "data": DATA, "mask": MASKS}
+    extra: dict[str, Sequence[Any]] = {
+        "dtype": ("float32", "float64"),
+        "layout": LAYOUTS,
+        "data": DATA,
+        "mask": MASKS,
+    }
     yield from (_grid_case("pair", row) for row in pairwise(forms["pair"] | extra, "pair"))
     yield from (_grid_case("same", row) for row in pairwise(forms["same"] | extra, "same"))
     yield from (_grid_case("valid", row) for row in pairwise(forms["valid"] | extra, "valid"))
@@ -198,10 +220,13 @@ def _standard() -> Iterator[Case]:
     given = list(_quick())
     given += _unbatched(200)[20:]
     given += [_wide(number) for number in range(100, 1500)]
-    given += list(_other_dtypes(60))[: 60 * 12]
+    given += _other_dtypes(60)[len(_other_dtypes(5)) :]
     yield from given
     # Twenty to one for the form of padding with most parameters.
-    forms = [("pair", grids()["pair"])] * 20 + [("same", grids()["same"]), ("valid", grids()["valid"])]
+    forms = [("pair", grids()["pair"])] * 20 + [
+        ("same", grids()["same"]),
+        ("valid", grids()["valid"]),
+    ]
     extra: dict[str, Sequence[Any]] = {
         "dtype": ("float32", "float64"),
         "layout": ("packed",) * len(LAYOUTS) + LAYOUTS,
@@ -210,14 +235,18 @@ def _standard() -> Iterator[Case]:
     }
     for number in range(STANDARD_SIZE - len(given)):
         form, factors = forms[draw(len(forms), "form", number)]
-        yield _grid_case(form, random_row(factors | extra, "standard", number) | {"seed": number + 1})
+        yield _grid_case(
+            form, random_row(factors | extra, "standard", number) | {"seed": number + 1}
+        )
 
 
-def _other_dtypes(count: int) -> Iterator[Case]:
-    """Give cases of the pair product in the other dtypes, on integers."""
-    dtypes = ("bfloat16", "complex64", "complex128", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")  # fmt: skip
-    for number, dtype in itertools.product(range(count), dtypes):
-        yield _grid_case("pair", random_row(grids()["pair"], "dtype", dtype, number) | {"dtype": dtype})
+def _other_dtypes(count: int) -> list[Case]:
+    """Give cases of the pair product in each of the other dtypes, on integers."""
+    dtypes = [name for name in formats.NAMES if name not in ("float32", "float64")]
+    return [
+        _grid_case("pair", random_row(grids()["pair"], "dtype", dtype, number) | {"dtype": dtype})
+        for number, dtype in itertools.product(range(count), dtypes)
+    ]
 
 
 def _unbatched(count: int) -> list[Case]:
@@ -242,7 +271,7 @@ def _empty() -> list[Case]:
 
 
 def _wide(number: int) -> Case:
-    """Draw from the second grid: strides to 12, padding to span + 4, extents from 1, four-sided and negative pads."""
+    """Draw from the second grid: strides to 12, padding to span + 4, extents from 1, crops."""
 
     def pick(count: int, *key: object) -> int:
         return draw(count, "wide", number, *key)
@@ -251,7 +280,11 @@ def _wide(number: int) -> Case:
     sided = pick(2, "sided") == 1
     axes = []
     for axis in "hw":
-        kernel, dilation, stride = 1 + pick(5, axis, "k"), 1 + pick(4, axis, "d"), 1 + pick(12, axis, "s")
+        kernel, dilation, stride = (
+            1 + pick(5, axis, "k"),
+            1 + pick(4, axis, "d"),
+            1 + pick(12, axis, "s"),
+        )
         span = dilation * (kernel - 1) + 1
         extent = 1 + pick(12, axis, "extent")
         if sided:
@@ -263,13 +296,17 @@ def _wide(number: int) -> Case:
             before = after = pick(span + 5, axis, "pad")
             extent = max(extent, span - 2 * before)
         axes.append((extent, kernel, stride, dilation, (before, after)))
-    (height, kernel_h, stride_h, dilation_h, pads_h), (width, kernel_w, stride_w, dilation_w, pads_w) = axes
+    (
+        (height, kernel_h, stride_h, dilation_h, pads_h),
+        (width, kernel_w, stride_w, dilation_w, pads_w),
+    ) = axes
     if height == width:
         width += 1
     return Case(
         batch=2, in_channels=groups * group_in, out_channels=groups * group_out, groups=groups,
         extents=(height, width), kernel=(kernel_h, kernel_w), stride=(stride_h, stride_w),
-        padding=(pads_h, pads_w) if sided else (pads_h[0], pads_w[0]), dilation=(dilation_h, dilation_w),
+        padding=(pads_h, pads_w) if sided else (pads_h[0], pads_w[0]),
+        dilation=(dilation_h, dilation_w),
         bias=pick(2, "bias") == 1, mask="111", dtype=("float64", "float32")[pick(2, "dtype")],
         layout="packed", data="integers", seed=number,
     )  # fmt: skip
@@ -277,7 +314,23 @@ def _wide(number: int) -> Case:
 
 def _illegal() -> list[Case]:
     """Give cases that must be refused, each one step away from a legal one."""
-    legal = Case(2, 4, 6, 2, (7, 9), (3, 2), (2, 1), (1, 2), (1, 2), True, "111", "float32", "packed", "integers", 0)
+    legal = Case(
+        2,
+        4,
+        6,
+        2,
+        (7, 9),
+        (3, 2),
+        (2, 1),
+        (1, 2),
+        (1, 2),
+        True,
+        "111",
+        "float32",
+        "packed",
+        "integers",
+        0,
+    )
     changes: list[dict[str, Any]] = [
         {"stride": (0, 1)}, {"stride": (1, 0)}, {"stride": (-1, 1)}, {"stride": (2, -3)},
         {"dilation": (0, 1)}, {"dilation": (1, 0)}, {"dilation": (1, -2)},
@@ -292,4 +345,8 @@ def _illegal() -> list[Case]:
         {"padding": "same"},
         {"padding": "valid", "kernel": (8, 2)},
     ]  # fmt: skip
-    return [replace(legal, **change, dtype=dtype) for change in changes for dtype in ("float32", "float64")]
+    return [
+        replace(legal, **change, dtype=dtype)
+        for change in changes
+        for dtype in ("float32", "float64")
+    ]
