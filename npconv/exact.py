@@ -100,7 +100,7 @@ def conv2d_backward(
     dtype: DTypeLike = None,
 ) -> tuple[Array | None, Array | None, Array | None]:
     arrays = {"grad_output": grad_output, "input": input, "weight": weight}
-    mask = read_mask("exact.conv2d_backward", output_mask)
+    mask = read_mask("exact.conv2d_backward", output_mask, arrays)
     call = read("exact.conv2d_backward", arrays, {}, stride, padding, dilation, groups, dtype)
     if formats.family(call.dtype) == "integer":
         where = (stride, padding, dilation, groups, output_mask)

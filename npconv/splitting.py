@@ -141,6 +141,7 @@ def plain(
     radius += 8 * UNIT * np.abs(bias)
     if wide:
         radius += tiny * (some[:, :, None] & others[:, None, :])
+        radius[~np.isfinite(sums)] = np.inf
     if granule:
         gauge = left[:, :, None] * right[:, None, :] + abs(bias)
         radius[gauge <= limit] = 0.0
@@ -270,7 +271,7 @@ def _distilled(a: Array, b: Array, *, wide: bool) -> Array:
         taken = (magnet + terms) - magnet
         sums.append(taken.sum(-1))
         terms -= taken
-    return np.array(sums).reshape(-1, len(terms))
+    return np.array(sums).reshape(len(sums), len(terms))
 
 
 def _product_error(a: Array, b: Array, product: Array) -> Array:
@@ -312,7 +313,7 @@ def _total(numbers: list[float], whole: int | None) -> tuple[float, float]:
     try:
         value = whole / (1 << SCALE)
     except OverflowError:
-        return math.copysign(math.inf, whole), 0.0
+        return (math.inf if whole > 0 else -math.inf), 0.0
     above, below = value.as_integer_ratio()
     rest = whole - (above << SCALE) // below
     return value, float((rest > 0) - (rest < 0))
