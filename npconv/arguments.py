@@ -150,7 +150,7 @@ def _described(arrays: Mapping[str, Any], sizes: Mapping[str, Any]) -> str:
     """List the shapes, as far as there are any."""
     known = [(name, _shape_of(value)) for name, value in arrays.items() if value is not None]
     known += [(name, _sizes_of(value)) for name, value in sizes.items()]
-    listed = ", ".join(f"{name} {size}" for name, size in known if size is not None)
+    listed = ", ".join(f"{name} {shown(size)}" for name, size in known if size is not None)
     return f" [{listed}]" if listed else ""
 
 

@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(adapters.NAMES)}, package.module:attribute, path/to/file.py[:attribute]",
     )
     check.add_argument(
-        "--suite", choices=SUITES, default="standard", help="default: standard, about a minute"
+        "--suite",
+        type=_suite,
+        default="standard",
+        metavar="SUITE",
+        help=f"{', '.join(SUITES)}, or a part such as exhaustive[3::41]; default: standard",
     )
     check.add_argument("--ops", type=_ops, metavar="OP[,OP]", help=f"some of {', '.join(OPS)}")
     check.add_argument("--dtype", type=_dtypes, metavar="D[,D]", help="only cases in these dtypes")
@@ -86,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", metavar="FILE", help="write the report")
     check.add_argument("--resume", metavar="REPORT", help="go on where an earlier report ends")
     listing = commands.add_parser("list", help="print a suite's case ids", allow_abbrev=False)
-    listing.add_argument("--suite", choices=SUITES, default="standard")
+    listing.add_argument("--suite", type=_suite, default="standard", metavar="SUITE")
     return parser
 
 
@@ -95,6 +99,14 @@ def _ops(text: str) -> tuple[str, ...]:
         return ops_named(text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _suite(text: str) -> str:
+    try:
+        suite_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _dtypes(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,16 +177,7 @@ def parse(
     spatial: int = 2,
 ) -> Geometry:
     """Check every size and parameter; raise ValueError or TypeError with the short fact alone."""
-    channels_first = (
-        "(N, C, H, W) or (C, H, W)" if spatial == 2 else f"{spatial + 2} or {spatial + 1} axes"
-    )
-    if len(input_shape) not in (spatial + 1, spatial + 2):
-        raise ValueError(f"input of {len(input_shape)} dimensions must be {channels_first}")
-    if len(weight_shape) != spatial + 2:
-        raise ValueError(
-            f"weight of {len(weight_shape)} dimensions must have {spatial + 2}: "
-            "(out_channels, in_channels/groups, *kernel)"
-        )
+    _check_ranks(input_shape, weight_shape, spatial)
     strides = _per_axis("stride", stride, spatial, least=1)
     dilations = _per_axis("dilation", dilation, spatial, least=1)
     group_count = integer("groups", groups, least=1)
@@ -195,20 +186,8 @@ def parse(
     batch = input_shape[0] if batched else 1
     in_channels, *extents = input_shape[batched:]
     out_channels, weight_channels, *kernel = weight_shape
-    if min(extents) < 1:
-        raise ValueError(f"input extents {tuple(extents)} must be at least 1")
-    if min(kernel) < 1:
-        raise ValueError(f"kernel {tuple(kernel)} must be at least 1 along each axis")
-    if out_channels < 1:
-        raise ValueError(f"out_channels={out_channels} must be at least 1")
-    if in_channels % group_count:
-        raise ValueError(f"groups={group_count} must divide in_channels={in_channels}")
-    if out_channels % group_count:
-        raise ValueError(f"groups={group_count} must divide out_channels={out_channels}")
-    if weight_channels * group_count != in_channels:
-        raise ValueError(
-            f"weight of {weight_channels} channels x groups={group_count} must equal in_channels={in_channels}"
-        )
+    _check_extents(extents, kernel, out_channels)
+    _check_channels(in_channels, out_channels, weight_channels, group_count)
     if bias_shape is not None and bias_shape != (out_channels,):
         raise ValueError(
             f"bias of shape {bias_shape} must be ({out_channels},), one number per output channel"
@@ -221,29 +200,70 @@ def parse(
             extents, kernel, strides, dilations, pads, strict=True
         )
     )
-    for position, axis in enumerate(axes):
+    geometry = Geometry(batch, in_channels, out_channels, group_count, axes, batched)
+    _check_fit(geometry, padding, dilation)
+    if output_shape is not None and output_shape != geometry.output_shape:
+        raise ValueError(
+            f"grad_output of shape {output_shape} must be {geometry.output_shape}, "
+            "the output's shape"
+        )
+    return geometry
+
+
+def _check_ranks(input_shape: tuple[int, ...], weight_shape: tuple[int, ...], spatial: int) -> None:
+    if len(input_shape) not in (spatial + 1, spatial + 2):
+        ranks = f"{spatial + 2} or {spatial + 1} axes"
+        wanted = "(N, C, H, W) or (C, H, W)" if spatial == 2 else ranks
+        raise ValueError(f"input of {len(input_shape)} dimensions must be {wanted}")
+    if len(weight_shape) != spatial + 2:
+        raise ValueError(
+            f"weight of {len(weight_shape)} dimensions must have {spatial + 2}: "
+            "(out_channels, in_channels/groups, *kernel)"
+        )
+
+
+def _check_extents(extents: Sequence[int], kernel: Sequence[int], out_channels: int) -> None:
+    if min(extents) < 1:
+        raise ValueError(f"input extents {tuple(extents)} must be at least 1")
+    if min(kernel) < 1:
+        raise ValueError(f"kernel {tuple(kernel)} must be at least 1 along each axis")
+    if out_channels < 1:
+        raise ValueError(f"out_channels={out_channels} must be at least 1")
+
+
+def _check_channels(in_channels: int, out_channels: int, weight_channels: int, groups: int) -> None:
+    if in_channels % groups:
+        raise ValueError(f"groups={groups} must divide in_channels={in_channels}")
+    if out_channels % groups:
+        raise ValueError(f"groups={groups} must divide out_channels={out_channels}")
+    if weight_channels * groups != in_channels:
+        raise ValueError(
+            f"weight of {weight_channels} channels x groups={groups} "
+            f"must equal in_channels={in_channels}"
+        )
+
+
+def _check_fit(geometry: Geometry, padding: Any, dilation: Any) -> None:
+    """Refuse a kernel that does not fit the padded input, and sizes over 64 bits."""
+    for position, axis in enumerate(geometry.axes):
         if max(axis.padded, axis.span) > LARGEST:
             raise ValueError(
                 f"padding={shown(padding)}, dilation={shown(dilation)} give a size over 64 bits"
             )
         if axis.padded < axis.span:
             raise ValueError(
-                f"the kernel spans {axis.span} elements and must fit the padded input's {axis.padded} "
-                f"along spatial axis {position}"
+                f"the kernel spans {axis.span} elements and must fit the padded input's "
+                f"{axis.padded} along spatial axis {position}"
             )
-    geometry = Geometry(batch, in_channels, out_channels, group_count, axes, batched)
     # An empty axis makes no array small: NumPy counts the bytes of the others all the same.
-    padded = (batch, in_channels, *(max(axis.padded, axis.extent) for axis in axes))
+    sides = (max(axis.padded, axis.extent) for axis in geometry.axes)
+    padded = (geometry.batch, geometry.in_channels, *sides)
     arrays = (padded, geometry.weight_shape, geometry.output_shape)
     if max(math.prod(max(size, 1) for size in array) for array in arrays) > LARGEST // 16:
         raise ValueError(
-            "the padded input, the weight or the output would take more bytes than 64 bits can count"
+            "the padded input, the weight or the output "
+            "would take more bytes than 64 bits can count"
         )
-    if output_shape is not None and output_shape != geometry.output_shape:
-        raise ValueError(
-            f"grad_output of shape {output_shape} must be {geometry.output_shape}, the output's shape"
-        )
-    return geometry
 
 
 def integer(name: str, value: Any, *, least: int) -> int:
@@ -346,7 +366,8 @@ def _pads(
 def _sides(padding: Any, items: list[Any], spatial: int) -> list[Any]:
     if len(items) != spatial:
         raise ValueError(
-            f"padding={shown(padding)} must have {spatial} pairs (before, after), one per spatial axis"
+            f"padding={shown(padding)} must have {spatial} pairs (before, after), "
+            "one per spatial axis"
         )
     return items
 

@@ -158,7 +158,16 @@ def cases(draw: st.DrawFn, spatial: int = 2, most_products: int = 20_000) -> Cas
     groups, group_in, group_out = (draw(st.integers(1, 3)) for _ in range(3))
     batch = draw(st.sampled_from((2, 1, 3, None)))
     case = Case(
-        batch, groups, group_in, group_out, extents, kernel, stride, pads, dilation, draw(st.booleans())
+        batch,
+        groups,
+        group_in,
+        group_out,
+        extents,
+        kernel,
+        stride,
+        pads,
+        dilation,
+        draw(st.booleans()),
     )
     products = math.prod(case.geometry.output_shape) * case.geometry.forward_terms
     if products > most_products:

@@ -1,4 +1,4 @@
-"""Bad arguments: every public call, every rule, the whole message; and whether torch refuses the same."""
+"""Bad arguments: every call, every rule, the whole message; and whether torch refuses the same."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 import npconv
 from npconv import arguments, formats
 
-X, W, B, G = (np.arange(np.prod(s), dtype=float).reshape(s) for s in ((2, 4, 5, 6), (6, 2, 3, 2), (6,), (2, 6, 3, 5)))
+X, W, B, G = (
+    np.arange(np.prod(s), dtype=float).reshape(s)
+    for s in ((2, 4, 5, 6), (6, 2, 3, 2), (6,), (2, 6, 3, 5))
+)
 
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
     "conv2d": (
@@ -160,9 +163,21 @@ NO_PADDING: tuple[tuple[Any, type[Exception], str], ...] = (
     (((1, None), (0, 1)), T, f"padding=((1, None), (0, 1)) {PAIR}"),
     (((0, 0), (0, LARGE)), V, "padding=((0, 0), (0, 9223372036854775808)) must fit in 64 bits"),
     (((0, 0), (-HUGE, 0)), V, "padding=((0, 0), (-1180591620717411303424, 0)) must fit in 64 bits"),
-    (((-3, 0), (0, 0)), V, "the kernel spans 3 elements and must fit the padded input's 2 along spatial axis 0"),
-    (((-9, 0), (0, 0)), V, "the kernel spans 3 elements and must fit the padded input's -4 along spatial axis 0"),
-    (((0, 0), (-4, -1)), V, "the kernel spans 2 elements and must fit the padded input's 1 along spatial axis 1"),
+    (
+        ((-3, 0), (0, 0)),
+        V,
+        "the kernel spans 3 elements and must fit the padded input's 2 along spatial axis 0",
+    ),
+    (
+        ((-9, 0), (0, 0)),
+        V,
+        "the kernel spans 3 elements and must fit the padded input's -4 along spatial axis 0",
+    ),
+    (
+        ((0, 0), (-4, -1)),
+        V,
+        "the kernel spans 2 elements and must fit the padded input's 1 along spatial axis 1",
+    ),
     ([[[1, 2], [1, 2]], [1, 2]], T, f"padding=[[[1, 2], [1, 2]], [1, 2]] {PAIR}"),
 )
 
@@ -184,15 +199,20 @@ NO_TOGETHER: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
         "the kernel spans 7 elements and must fit the padded input's 5 along spatial axis 0",
     ),
     (
-        {"dilation": 5, "padding": (3, 0)},
+        {"dilation": 6, "padding": (5, 0)},
         V,
-        "the kernel spans 6 elements and must fit the padded input's 6 along spatial axis 1",
+        "the kernel spans 7 elements and must fit the padded input's 6 along spatial axis 1",
     ),
-    ({"dilation": LARGE - 1}, V, "padding=0, dilation=9223372036854775807 give a size over 64 bits"),
+    (
+        {"dilation": LARGE - 1},
+        V,
+        "padding=0, dilation=9223372036854775807 give a size over 64 bits",
+    ),
     (
         {"dilation": 2**61},
         V,
-        "the kernel spans 4611686018427387905 elements and must fit the padded input's 5 along spatial axis 0",
+        "the kernel spans 4611686018427387905 elements "
+        "and must fit the padded input's 5 along spatial axis 0",
     ),
 )
 
@@ -233,7 +253,7 @@ PARAMETER_IDS = [f"{n}-{'-'.join(row[0])}" for n, row in enumerate(BAD_PARAMETER
 def test_bad_parameters_are_refused(
     function: str, changes: dict[str, Any], kind: type[Exception], fact: str
 ) -> None:
-    """Each bad parameter raises its one exception with function, argument=value, rule and shapes, in every call alike."""
+    """Each bad parameter raises one exception with function, value, rule, shapes, in every call."""
     error = refused(function, changes)
     assert type(error) is kind
     assert str(error) == f"{function}: {fact} {CALLS[function][2]}"
@@ -264,143 +284,305 @@ NO_DTYPE = (
     (np.zeros((2, 4, 5, 6), "longdouble"), LONGDOUBLE),
     (np.zeros((2, 4, 5, 6), "f4,f4"), "void64"),
 )
+NO_ARRAY = "must be an array of numbers, which NumPy could not make of it"
 INPUT_RANKS = "must be (N, C, H, W) or (C, H, W)"
 WEIGHT_RANK = "must have 4: (out_channels, in_channels/groups, *kernel)"
 
-#: function, changes, exception, whole message, what torch does: True where it refuses too, None where it has no such
-#: argument, else the reason why it does not.
-BAD_ARRAYS: list[tuple[str, dict[str, Any], type[Exception], str, Any]] = [
-    ("conv2d", {"input": 3.0}, V, f"conv2d: input of 0 dimensions {INPUT_RANKS} [input (), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": []}, V, f"conv2d: input of 1 dimensions {INPUT_RANKS} [input (0,), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": array(5, 6)}, V, f"conv2d: input of 2 dimensions {INPUT_RANKS} [input (5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": array(1, 2, 4, 5, 6)}, V, f"conv2d: input of 5 dimensions {INPUT_RANKS} [input (1, 2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 2, 3)}, V, f"conv2d: weight of 3 dimensions {WEIGHT_RANK} [input (2, 4, 5, 6), weight (6, 2, 3), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 2, 3, 2, 1)}, V, f"conv2d: weight of 5 dimensions {WEIGHT_RANK} [input (2, 4, 5, 6), weight (6, 2, 3, 2, 1), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 3, 3, 2)}, V, "conv2d: weight of 3 channels x groups=2 must equal in_channels=4 [input (2, 4, 5, 6), weight (6, 3, 3, 2), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 4, 3, 2)}, V, "conv2d: weight of 4 channels x groups=2 must equal in_channels=4 [input (2, 4, 5, 6), weight (6, 4, 3, 2), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 0, 3, 2)}, V, "conv2d: weight of 0 channels x groups=2 must equal in_channels=4 [input (2, 4, 5, 6), weight (6, 0, 3, 2), bias (6,)]", True),
-    ("conv2d", {"weight": array(5, 2, 3, 2), "bias": None}, V, "conv2d: groups=2 must divide out_channels=5 [input (2, 4, 5, 6), weight (5, 2, 3, 2)]", True),
-    ("conv2d", {"input": array(2, 3, 5, 6)}, V, "conv2d: groups=2 must divide in_channels=3 [input (2, 3, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"bias": array(5)}, V, "conv2d: bias of shape (5,) must be (6,), one number per output channel [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (5,)]", True),
-    ("conv2d", {"bias": array(6, 1)}, V, "conv2d: bias of shape (6, 1) must be (6,), one number per output channel [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6, 1)]", True),
-    ("conv2d", {"bias": 0.0}, V, "conv2d: bias of shape () must be (6,), one number per output channel [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias ()]", True),
-    ("conv2d", {"bias": array(1)}, V, "conv2d: bias of shape (1,) must be (6,), one number per output channel [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (1,)]", True),
+#: function, changes, exception, rule, shapes, and True where torch refuses too; None where it has
+#: no such argument or does not look (torch.nn.grad compares no batches).
+BAD_ARRAYS: list[tuple[str, dict[str, Any], type[Exception], str, str, bool | None]] = [
+    ("conv2d", {"input": 3.0}, V, f"input of 0 dimensions {INPUT_RANKS}",
+     "[input (), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": []}, V, f"input of 1 dimensions {INPUT_RANKS}",
+     "[input (0,), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": array(5, 6)}, V, f"input of 2 dimensions {INPUT_RANKS}",
+     "[input (5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": array(1, 2, 4, 5, 6)}, V, f"input of 5 dimensions {INPUT_RANKS}",
+     "[input (1, 2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 2, 3)}, V, f"weight of 3 dimensions {WEIGHT_RANK}",
+     "[input (2, 4, 5, 6), weight (6, 2, 3), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 2, 3, 2, 1)}, V, f"weight of 5 dimensions {WEIGHT_RANK}",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2, 1), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 3, 3, 2)}, V,
+     "weight of 3 channels x groups=2 must equal in_channels=4",
+     "[input (2, 4, 5, 6), weight (6, 3, 3, 2), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 4, 3, 2)}, V,
+     "weight of 4 channels x groups=2 must equal in_channels=4",
+     "[input (2, 4, 5, 6), weight (6, 4, 3, 2), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 0, 3, 2)}, V,
+     "weight of 0 channels x groups=2 must equal in_channels=4",
+     "[input (2, 4, 5, 6), weight (6, 0, 3, 2), bias (6,)]", True),
+    ("conv2d", {"weight": array(5, 2, 3, 2), "bias": None}, V,
+     "groups=2 must divide out_channels=5", "[input (2, 4, 5, 6), weight (5, 2, 3, 2)]", True),
+    ("conv2d", {"input": array(2, 3, 5, 6)}, V, "groups=2 must divide in_channels=3",
+     "[input (2, 3, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"bias": array(5)}, V,
+     "bias of shape (5,) must be (6,), one number per output channel",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (5,)]", True),
+    ("conv2d", {"bias": array(6, 1)}, V,
+     "bias of shape (6, 1) must be (6,), one number per output channel",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6, 1)]", True),
+    ("conv2d", {"bias": 0.0}, V, "bias of shape () must be (6,), one number per output channel",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias ()]", True),
+    ("conv2d", {"bias": array(1)}, V,
+     "bias of shape (1,) must be (6,), one number per output channel",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (1,)]", True),
     # (H - span) // stride + 1 is 1 here if the division truncates.
-    ("conv2d", {"input": array(1, 4, 4, 4), "weight": array(6, 2, 3, 3), "stride": 2, "dilation": 2}, V, "conv2d: the kernel spans 5 elements and must fit the padded input's 4 along spatial axis 0 [input (1, 4, 4, 4), weight (6, 2, 3, 3), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 2, 3, 7)}, V, "conv2d: the kernel spans 7 elements and must fit the padded input's 6 along spatial axis 1 [input (2, 4, 5, 6), weight (6, 2, 3, 7), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 2, 8, 2), "padding": (1, 4)}, V, "conv2d: the kernel spans 8 elements and must fit the padded input's 7 along spatial axis 0 [input (2, 4, 5, 6), weight (6, 2, 8, 2), bias (6,)]", True),
-    ("conv2d", {"weight": array(6, 2, 0, 2)}, V, "conv2d: kernel (0, 2) must be at least 1 along each axis [input (2, 4, 5, 6), weight (6, 2, 0, 2), bias (6,)]", True),
-    ("conv2d", {"input": None}, T, "conv2d: input=None must be an array [weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"weight": None}, T, "conv2d: weight=None must be an array [input (2, 4, 5, 6), bias (6,)]", True),
-    ("conv2d", {"input": "abc"}, T, f"conv2d: input of dtype str96 must be one of {SERVED} [input (), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": {1.0}}, T, f"conv2d: input of dtype object must be one of {SERVED} [input (), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": [[[[2**64]]]]}, T, f"conv2d: input of dtype object must be one of {SERVED} [input (1, 1, 1, 1), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": RAGGED}, V, f"conv2d: input must be an array of numbers, which NumPy could not make of it ({numpy_reason(RAGGED)}) [weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": np.ma.masked_array(X, X > 3)}, T, "conv2d: input must not be a masked array: its mask would be ignored [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", None),
-    ("conv2d", {"weight": np.ma.masked_array(W)}, T, "conv2d: weight must not be a masked array: its mask would be ignored [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", None),
-    ("conv2d", {"weight": W.astype("f4")}, T, "conv2d: all arrays must share one dtype, not input float64, weight float32, bias float64 [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"bias": B.astype("f4")}, T, "conv2d: all arrays must share one dtype, not input float64, weight float64, bias float32 [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"bias": [1, 2, 3, 4, 5, 6]}, T, "conv2d: all arrays must share one dtype, not input float64, weight float64, bias int64 [input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
-    ("conv2d", {"input": X.astype(">i4"), "weight": W.astype("u4"), "bias": None}, T, "conv2d: all arrays must share one dtype, not input int32, weight uint32 [input (2, 4, 5, 6), weight (6, 2, 3, 2)]", None),
-    ("conv2d", {"dtype": "int32"}, T, f"conv2d: dtype=int32 must not be an integer type: the arrays are float64 {CALLS['conv2d'][2]}", None),
-    ("conv2d", {"dtype": bool}, T, f"conv2d: dtype=<class 'bool'> must be one of {SERVED} {CALLS['conv2d'][2]}", None),
-    ("conv2d", {"dtype": "f4,("}, T, f"conv2d: dtype='f4,(' must be one of {SERVED} {CALLS['conv2d'][2]}", None),
-    ("conv2d", {"dtype": "\udcff"}, T, f"conv2d: dtype='\\udcff' must be one of {SERVED} {CALLS['conv2d'][2]}", None),
-    ("conv2d", {"dtype": Rude()}, T, f"conv2d: dtype=a b must be one of {SERVED} {CALLS['conv2d'][2]}", None),
-    *(("conv2d", {"input": bad}, T, f"conv2d: input of dtype {name} must be one of {SERVED} {CALLS['conv2d'][2]}", None) for bad, name in NO_DTYPE),
-    ("conv2d", {"weight": W > 0}, T, f"conv2d: weight of dtype bool must be one of {SERVED} {CALLS['conv2d'][2]}", None),
-    ("conv2d", {"bias": B > 0}, T, f"conv2d: bias of dtype bool must be one of {SERVED} {CALLS['conv2d'][2]}", None),
-    ("conv2d_input", {"input_size": None}, T, "conv2d_input: input_size=None must be a sequence of ints [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": 5}, T, "conv2d_input: input_size=5 must be a sequence of ints [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": (2, 4, 5, 6.0)}, T, "conv2d_input: input_size=(2, 4, 5, 6.0) must be a sequence of ints [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": (2, 4, 5, True)}, T, "conv2d_input: input_size=(2, 4, 5, True) must be a sequence of ints [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": "2456"}, T, "conv2d_input: input_size='2456' must be a sequence of ints [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": {2, 4, 5, 6}}, T, "conv2d_input: input_size={2, 4, 5, 6} must be a sequence of ints [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": (2, 4, 5, -6)}, V, "conv2d_input: input_size=(2, 4, 5, -6) must be at least 0 [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": (2, 4, 5, LARGE)}, V, "conv2d_input: input_size=(2, 4, 5, 9223372036854775808) must fit in 64 bits [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_input", {"input_size": (5, 6)}, V, f"conv2d_input: input of 2 dimensions {INPUT_RANKS} [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (5, 6)]", True),
-    ("conv2d_input", {"input_size": (2, 4, 0, 6)}, V, "conv2d_input: input extents (0, 6) must be at least 1 [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 0, 6)]", True),
-    ("conv2d_input", {"input_size": (2, 4, 5, 7)}, V, "conv2d_input: grad_output of shape (2, 6, 3, 5) must be (2, 6, 3, 6), the output's shape [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 5, 7)]", True),
-    ("conv2d_input", {"input_size": (4, 5, 6)}, V, "conv2d_input: grad_output of shape (2, 6, 3, 5) must be (6, 3, 5), the output's shape [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (4, 5, 6)]", True),
-    ("conv2d_input", {"input_size": (2, 6, 5, 6)}, V, "conv2d_input: weight of 2 channels x groups=2 must equal in_channels=6 [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 6, 5, 6)]", True),
-    ("conv2d_input", {"input_size": (1, 4, 2**50, 2**50), "padding": 0}, V, f"conv2d_input: {BYTES} [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (1, 4, 1125899906842624, 1125899906842624)]", True),
-    ("conv2d_input", {"grad_output": G[0]}, V, "conv2d_input: grad_output of shape (6, 3, 5) must be (2, 6, 3, 5), the output's shape [weight (6, 2, 3, 2), grad_output (6, 3, 5), input_size (2, 4, 5, 6)]", True),
-    ("conv2d_input", {"grad_output": G[:1]}, V, "conv2d_input: grad_output of shape (1, 6, 3, 5) must be (2, 6, 3, 5), the output's shape [weight (6, 2, 3, 2), grad_output (1, 6, 3, 5), input_size (2, 4, 5, 6)]", True),
-    ("conv2d_input", {"grad_output": G[:, :5]}, V, "conv2d_input: grad_output of shape (2, 5, 3, 5) must be (2, 6, 3, 5), the output's shape [weight (6, 2, 3, 2), grad_output (2, 5, 3, 5), input_size (2, 4, 5, 6)]", True),
-    ("conv2d_input", {"grad_output": None}, T, "conv2d_input: grad_output=None must be an array [weight (6, 2, 3, 2), input_size (2, 4, 5, 6)]", True),
-    ("conv2d_input", {"grad_output": G.astype("c16")}, T, "conv2d_input: all arrays must share one dtype, not weight float64, grad_output complex128 [weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 5, 6)]", None),
-    ("conv2d_input", {"weight": W[0]}, V, f"conv2d_input: weight of 3 dimensions {WEIGHT_RANK} [weight (2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 5, 6)]", True),
-    ("conv2d_weight", {"weight_size": (6, 2, 3)}, V, f"conv2d_weight: weight of 3 dimensions {WEIGHT_RANK} [input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 3)]", True),
-    ("conv2d_weight", {"weight_size": (6, 2, 2, 2)}, V, "conv2d_weight: grad_output of shape (2, 6, 3, 5) must be (2, 6, 4, 5), the output's shape [input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 2, 2)]", True),
-    ("conv2d_weight", {"weight_size": (6, 2, 0, 2)}, V, "conv2d_weight: kernel (0, 2) must be at least 1 along each axis [input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 0, 2)]", True),
-    ("conv2d_weight", {"weight_size": (6, 2, 3, -2)}, V, "conv2d_weight: weight_size=(6, 2, 3, -2) must be at least 0 [input (2, 4, 5, 6), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_weight", {"weight_size": None}, T, "conv2d_weight: weight_size=None must be a sequence of ints [input (2, 4, 5, 6), grad_output (2, 6, 3, 5)]", True),
-    ("conv2d_weight", {"weight_size": (8, 2, 3, 2)}, V, "conv2d_weight: grad_output of shape (2, 6, 3, 5) must be (2, 8, 3, 5), the output's shape [input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (8, 2, 3, 2)]", True),
-    ("conv2d_weight", {"weight_size": (6, 2, 3, 9)}, V, "conv2d_weight: the kernel spans 9 elements and must fit the padded input's 6 along spatial axis 1 [input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 3, 9)]", True),
-    ("conv2d_weight", {"input": X[0]}, V, "conv2d_weight: grad_output of shape (2, 6, 3, 5) must be (6, 3, 5), the output's shape [input (4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 3, 2)]", True),
-    ("conv2d_backward", {"grad_output": G[..., :4]}, V, "conv2d_backward: grad_output of shape (2, 6, 3, 4) must be (2, 6, 3, 5), the output's shape [grad_output (2, 6, 3, 4), input (2, 4, 5, 6), weight (6, 2, 3, 2)]", True),
-    ("conv2d_backward", {"grad_output": np.ones(())}, V, "conv2d_backward: grad_output of shape () must be (2, 6, 3, 5), the output's shape [grad_output (), input (2, 4, 5, 6), weight (6, 2, 3, 2)]", True),
-    ("conv2d_backward", {"grad_output": G.astype("f4")}, T, "conv2d_backward: all arrays must share one dtype, not grad_output float32, input float64, weight float64 [grad_output (2, 6, 3, 5), input (2, 4, 5, 6), weight (6, 2, 3, 2)]", None),
-    ("conv2d_backward", {"weight": array(6, 3, 3, 2)}, V, "conv2d_backward: weight of 3 channels x groups=2 must equal in_channels=4 [grad_output (2, 6, 3, 5), input (2, 4, 5, 6), weight (6, 3, 3, 2)]", True),
+    ("conv2d", {"input": array(1, 4, 4, 4), "weight": array(6, 2, 3, 3), "stride": 2, "dilation": 2},
+     V,
+     "the kernel spans 5 elements and must fit the padded input's 4 along spatial axis 0",
+     "[input (1, 4, 4, 4), weight (6, 2, 3, 3), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 2, 3, 7)}, V,
+     "the kernel spans 7 elements and must fit the padded input's 6 along spatial axis 1",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 7), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 2, 8, 2), "padding": (1, 4)}, V,
+     "the kernel spans 8 elements and must fit the padded input's 7 along spatial axis 0",
+     "[input (2, 4, 5, 6), weight (6, 2, 8, 2), bias (6,)]", True),
+    ("conv2d", {"weight": array(6, 2, 0, 2)}, V, "kernel (0, 2) must be at least 1 along each axis",
+     "[input (2, 4, 5, 6), weight (6, 2, 0, 2), bias (6,)]", True),
+    ("conv2d", {"input": None}, T, "input=None must be an array",
+     "[weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"weight": None}, T, "weight=None must be an array",
+     "[input (2, 4, 5, 6), bias (6,)]", True),
+    ("conv2d", {"input": "abc"}, T, f"input of dtype str96 must be one of {SERVED}",
+     "[input (), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": {1.0}}, T, f"input of dtype object must be one of {SERVED}",
+     "[input (), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": [[[[2**64]]]]}, T, f"input of dtype object must be one of {SERVED}",
+     "[input (1, 1, 1, 1), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": RAGGED}, V,
+     f"input {NO_ARRAY} ({numpy_reason(RAGGED)})",
+     "[weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": np.ma.masked_array(X, X > 3)}, T,
+     "input must not be a masked array: its mask would be ignored",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", None),
+    ("conv2d", {"weight": np.ma.masked_array(W)}, T,
+     "weight must not be a masked array: its mask would be ignored",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", None),
+    ("conv2d", {"weight": W.astype("f4")}, T,
+     "all arrays must share one dtype, not input float64, weight float32, bias float64",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"bias": B.astype("f4")}, T,
+     "all arrays must share one dtype, not input float64, weight float64, bias float32",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"bias": [1, 2, 3, 4, 5, 6]}, T,
+     "all arrays must share one dtype, not input float64, weight float64, bias int64",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2), bias (6,)]", True),
+    ("conv2d", {"input": X.astype(">i4"), "weight": W.astype("u4"), "bias": None}, T,
+     "all arrays must share one dtype, not input int32, weight uint32",
+     "[input (2, 4, 5, 6), weight (6, 2, 3, 2)]", None),
+    ("conv2d", {"dtype": "int32"}, T,
+     "dtype=int32 must not be an integer type: the arrays are float64", CALLS["conv2d"][2], None),
+    ("conv2d", {"dtype": bool}, T, f"dtype=<class 'bool'> must be one of {SERVED}",
+     CALLS["conv2d"][2], None),
+    ("conv2d", {"dtype": "f4,("}, T, f"dtype='f4,(' must be one of {SERVED}",
+     CALLS["conv2d"][2], None),
+    ("conv2d", {"dtype": "\udcff"}, T, f"dtype='\\udcff' must be one of {SERVED}",
+     CALLS["conv2d"][2], None),
+    ("conv2d", {"dtype": Rude()}, T, f"dtype=a b must be one of {SERVED}",
+     CALLS["conv2d"][2], None),
     *(
-        ("conv2d_backward", {"output_mask": mask}, kind, f"conv2d_backward: output_mask={mask!r} must be 3 bools (input, weight, bias) {CALLS['conv2d_backward'][2]}", None)
+        ("conv2d", {"input": bad}, T,
+         f"input of dtype {name} must be one of {SERVED}", CALLS["conv2d"][2], None)
+        for bad, name in NO_DTYPE
+    ),
+    ("conv2d", {"weight": W > 0}, T, f"weight of dtype bool must be one of {SERVED}",
+     CALLS["conv2d"][2], None),
+    ("conv2d", {"bias": B > 0}, T, f"bias of dtype bool must be one of {SERVED}",
+     CALLS["conv2d"][2], None),
+    ("conv2d_input", {"input_size": None}, T, "input_size=None must be a sequence of ints",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": 5}, T, "input_size=5 must be a sequence of ints",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": (2, 4, 5, 6.0)}, T,
+     "input_size=(2, 4, 5, 6.0) must be a sequence of ints",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": (2, 4, 5, True)}, T,
+     "input_size=(2, 4, 5, True) must be a sequence of ints",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": "2456"}, T, "input_size='2456' must be a sequence of ints",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": {2, 4, 5, 6}}, T,
+     "input_size={2, 4, 5, 6} must be a sequence of ints",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": (2, 4, 5, -6)}, V,
+     "input_size=(2, 4, 5, -6) must be at least 0",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": (2, 4, 5, LARGE)}, V,
+     "input_size=(2, 4, 5, 9223372036854775808) must fit in 64 bits",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_input", {"input_size": (5, 6)}, V, f"input of 2 dimensions {INPUT_RANKS}",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (5, 6)]", True),
+    ("conv2d_input", {"input_size": (2, 4, 0, 6)}, V, "input extents (0, 6) must be at least 1",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 0, 6)]", True),
+    ("conv2d_input", {"input_size": (2, 4, 5, 7)}, V,
+     "grad_output of shape (2, 6, 3, 5) must be (2, 6, 3, 6), the output's shape",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 5, 7)]", True),
+    ("conv2d_input", {"input_size": (4, 5, 6)}, V,
+     "grad_output of shape (2, 6, 3, 5) must be (6, 3, 5), the output's shape",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (4, 5, 6)]", True),
+    ("conv2d_input", {"input_size": (2, 6, 5, 6)}, V,
+     "weight of 2 channels x groups=2 must equal in_channels=6",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 6, 5, 6)]", True),
+    ("conv2d_input", {"input_size": (1, 4, 2**50, 2**50), "padding": 0}, V,
+     f"{BYTES}",
+     f"[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (1, 4, {2**50}, {2**50})]", True),
+    ("conv2d_input", {"grad_output": G[0]}, V,
+     "grad_output of shape (6, 3, 5) must be (2, 6, 3, 5), the output's shape",
+     "[weight (6, 2, 3, 2), grad_output (6, 3, 5), input_size (2, 4, 5, 6)]", True),
+    ("conv2d_input", {"grad_output": G[:1]}, V,
+     "grad_output of shape (1, 6, 3, 5) must be (2, 6, 3, 5), the output's shape",
+     "[weight (6, 2, 3, 2), grad_output (1, 6, 3, 5), input_size (2, 4, 5, 6)]", None),
+    ("conv2d_input", {"grad_output": G[:, :5]}, V,
+     "grad_output of shape (2, 5, 3, 5) must be (2, 6, 3, 5), the output's shape",
+     "[weight (6, 2, 3, 2), grad_output (2, 5, 3, 5), input_size (2, 4, 5, 6)]", True),
+    ("conv2d_input", {"grad_output": None}, T, "grad_output=None must be an array",
+     "[weight (6, 2, 3, 2), input_size (2, 4, 5, 6)]", True),
+    ("conv2d_input", {"grad_output": G.astype("c16")}, T,
+     "all arrays must share one dtype, not weight float64, grad_output complex128",
+     "[weight (6, 2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 5, 6)]", None),
+    ("conv2d_input", {"weight": W[0]}, V, f"weight of 3 dimensions {WEIGHT_RANK}",
+     "[weight (2, 3, 2), grad_output (2, 6, 3, 5), input_size (2, 4, 5, 6)]", True),
+    ("conv2d_weight", {"weight_size": (6, 2, 3)}, V, f"weight of 3 dimensions {WEIGHT_RANK}",
+     "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 3)]", True),
+    ("conv2d_weight", {"weight_size": (6, 2, 2, 2)}, V,
+     "grad_output of shape (2, 6, 3, 5) must be (2, 6, 4, 5), the output's shape",
+     "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 2, 2)]", True),
+    ("conv2d_weight", {"weight_size": (6, 2, 0, 2)}, V,
+     "kernel (0, 2) must be at least 1 along each axis",
+     "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 0, 2)]", True),
+    ("conv2d_weight", {"weight_size": (6, 2, 3, -2)}, V,
+     "weight_size=(6, 2, 3, -2) must be at least 0",
+     "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_weight", {"weight_size": None}, T, "weight_size=None must be a sequence of ints",
+     "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5)]", True),
+    ("conv2d_weight", {"weight_size": (8, 2, 3, 2)}, V,
+     "grad_output of shape (2, 6, 3, 5) must be (2, 8, 3, 5), the output's shape",
+     "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (8, 2, 3, 2)]", True),
+    ("conv2d_weight", {"weight_size": (6, 2, 3, 9)}, V,
+     "the kernel spans 9 elements and must fit the padded input's 6 along spatial axis 1",
+     "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 3, 9)]", True),
+    ("conv2d_weight", {"input": X[0]}, V,
+     "grad_output of shape (2, 6, 3, 5) must be (6, 3, 5), the output's shape",
+     "[input (4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 3, 2)]", True),
+    ("conv2d_backward", {"grad_output": G[..., :4]}, V,
+     "grad_output of shape (2, 6, 3, 4) must be (2, 6, 3, 5), the output's shape",
+     "[grad_output (2, 6, 3, 4), input (2, 4, 5, 6), weight (6, 2, 3, 2)]", True),
+    ("conv2d_backward", {"grad_output": np.ones(())}, V,
+     "grad_output of shape () must be (2, 6, 3, 5), the output's shape",
+     "[grad_output (), input (2, 4, 5, 6), weight (6, 2, 3, 2)]", True),
+    ("conv2d_backward", {"grad_output": G.astype("f4")}, T,
+     "all arrays must share one dtype, not grad_output float32, input float64, weight float64",
+     "[grad_output (2, 6, 3, 5), input (2, 4, 5, 6), weight (6, 2, 3, 2)]", None),
+    ("conv2d_backward", {"weight": array(6, 3, 3, 2)}, V,
+     "weight of 3 channels x groups=2 must equal in_channels=4",
+     "[grad_output (2, 6, 3, 5), input (2, 4, 5, 6), weight (6, 3, 3, 2)]", True),
+    *(
+        ("conv2d_backward", {"output_mask": mask}, kind,
+         f"output_mask={mask!r} must be 3 bools (input, weight, bias)",
+         CALLS["conv2d_backward"][2], None)
         for mask, kind in (
-            (True, T), (None, T), (7, T), ("yes", T), ((1, 1, 1), T), ((True, True, 1.0), T), ((True, True, None), T),
+            (True, T), (None, T), (7, T), ("yes", T), ((1, 1, 1), T), ((True, True, 1.0), T),
+            ((True, True, None), T),
             (np.array([1, 0, 1]), T), ((), V), ((True,), V), ((True, True), V), ([True] * 4, V),
         )
     ),
-    ("conv2d_bias", {"grad_output": array(3, 4)}, V, f"conv2d_bias: grad_output of 2 dimensions {INPUT_RANKS} [grad_output (3, 4)]", None),
-    ("conv2d_bias", {"grad_output": 1.0}, V, f"conv2d_bias: grad_output of 0 dimensions {INPUT_RANKS} [grad_output ()]", None),
-    ("conv2d_bias", {"grad_output": array(1, 1, 2, 3, 4)}, V, f"conv2d_bias: grad_output of 5 dimensions {INPUT_RANKS} [grad_output (1, 1, 2, 3, 4)]", None),
-    ("conv2d_bias", {"grad_output": array(2, 0, 3, 4)}, V, "conv2d_bias: grad_output of shape (2, 0, 3, 4) must be at least 1 along each axis but the batch [grad_output (2, 0, 3, 4)]", None),
-    ("conv2d_bias", {"grad_output": array(2, 3, 0)}, V, "conv2d_bias: grad_output of shape (2, 3, 0) must be at least 1 along each axis but the batch [grad_output (2, 3, 0)]", None),
-    ("conv2d_bias", {"grad_output": None}, T, "conv2d_bias: grad_output=None must be an array", None),
-    ("conv2d_bias", {"grad_output": G > 3}, T, f"conv2d_bias: grad_output of dtype bool must be one of {SERVED} [grad_output (2, 6, 3, 5)]", None),
-    ("conv2d_bias", {"grad_output": RAGGED}, V, f"conv2d_bias: grad_output must be an array of numbers, which NumPy could not make of it ({numpy_reason(RAGGED)})", None),
-    ("conv2d_bias", {"dtype": "int8"}, T, "conv2d_bias: dtype=int8 must not be an integer type: the arrays are float64 [grad_output (2, 6, 3, 5)]", None),
-    ("conv2d_bias", {"grad_output": G * 1j, "dtype": "f8"}, T, "conv2d_bias: dtype=float64 must be complex: the arrays are complex128 [grad_output (2, 6, 3, 5)]", None),
+    ("conv2d_bias", {"grad_output": array(3, 4)}, V, f"grad_output of 2 dimensions {INPUT_RANKS}",
+     "[grad_output (3, 4)]", None),
+    ("conv2d_bias", {"grad_output": 1.0}, V, f"grad_output of 0 dimensions {INPUT_RANKS}",
+     "[grad_output ()]", None),
+    ("conv2d_bias", {"grad_output": array(1, 1, 2, 3, 4)}, V,
+     f"grad_output of 5 dimensions {INPUT_RANKS}", "[grad_output (1, 1, 2, 3, 4)]", None),
+    ("conv2d_bias", {"grad_output": array(2, 0, 3, 4)}, V,
+     "grad_output of shape (2, 0, 3, 4) must be at least 1 along all but the batch axis",
+     "[grad_output (2, 0, 3, 4)]", None),
+    ("conv2d_bias", {"grad_output": array(2, 3, 0)}, V,
+     "grad_output of shape (2, 3, 0) must be at least 1 along all but the batch axis",
+     "[grad_output (2, 3, 0)]", None),
+    ("conv2d_bias", {"grad_output": None}, T, "grad_output=None must be an array", "", None),
+    ("conv2d_bias", {"grad_output": G > 3}, T, f"grad_output of dtype bool must be one of {SERVED}",
+     "[grad_output (2, 6, 3, 5)]", None),
+    ("conv2d_bias", {"grad_output": RAGGED}, V,
+     f"grad_output {NO_ARRAY} ({numpy_reason(RAGGED)})",
+     "", None),
+    ("conv2d_bias", {"dtype": "int8"}, T,
+     "dtype=int8 must not be an integer type: the arrays are float64",
+     "[grad_output (2, 6, 3, 5)]", None),
+    ("conv2d_bias", {"grad_output": G * 1j, "dtype": "f8"}, T,
+     "dtype=float64 must be complex: the arrays are complex128",
+     "[grad_output (2, 6, 3, 5)]", None),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("function", "changes", "kind", "message"), [row[:4] for row in BAD_ARRAYS], ids=numbered([(row[0], row[1]) for row in BAD_ARRAYS])
+    ("function", "changes", "kind", "fact", "shapes"),
+    [row[:5] for row in BAD_ARRAYS],
+    ids=numbered([(row[0], row[1]) for row in BAD_ARRAYS]),
 )
 def test_bad_arrays_and_sizes_are_refused(
-    function: str, changes: dict[str, Any], kind: type[Exception], message: str
+    function: str, changes: dict[str, Any], kind: type[Exception], fact: str, shapes: str
 ) -> None:
     """Each bad array, size, mask or dtype raises its one exception with the whole message."""
     error = refused(function, changes)
     assert type(error) is kind
-    assert str(error) == message
+    assert str(error) == f"{function}: {fact} {shapes}".rstrip()
 
 
 def test_values_of_any_text_stay_on_one_bounded_line() -> None:
-    """Arrays as parameters, endless lists and ints that Python does not print make no long or broken lines."""
-    for value in (np.ones((3, 3)), np.ones((30, 30)), list(range(9999)), 10**5000, [10**5000], "x" * 9999, Rude()):
+    """Arrays as parameters, endless lists and endless ints make no long or broken lines."""
+    for value in (
+        np.ones((3, 3)),
+        np.ones((30, 30)),
+        list(range(9999)),
+        10**5000,
+        [10**5000],
+        "x" * 9999,
+        Rude(),
+    ):
         for name in ("stride", "padding", "dilation", "groups", "dtype"):
             assert len(str(refused("conv2d", {name: value}))) < 500
         assert len(str(refused("conv2d_backward", {"output_mask": value}))) < 500
         assert len(str(refused("conv2d_weight", {"weight_size": value}))) < 500
 
 
+#: Between these a padding is legal, and its output fills the memory.
+SMALL_OR_IMPOSSIBLE = st.integers(max_value=9) | st.integers(min_value=2**50)
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3)
-    | st.complex_numbers() | st.sampled_from([np.ones((2, 2)), np.array(1), np.array([1, 2]), np.bool_(1), int, Rude()]),
-    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        SMALL_OR_IMPOSSIBLE,
+        st.floats(),
+        st.complex_numbers(),
+        st.text(max_size=5),
+        st.binary(max_size=3),
+        st.sampled_from([np.ones((2, 2)), np.array(1), np.array([1, 2]), np.bool_(1), int, Rude()]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.tuples(inner, inner),
+        st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @pytest.mark.filterwarnings("ignore:Data type alias 'a':DeprecationWarning")  # NumPy, of dtype='a'
 @given(
     function=st.sampled_from(list(CALLS)),
-    name=st.sampled_from(["stride", "padding", "dilation", "groups", "output_mask", "dtype", "size"]),
+    name=st.sampled_from(
+        ["stride", "padding", "dilation", "groups", "output_mask", "dtype", "size"]
+    ),
     value=ANYTHING,
 )
 def test_anything_is_taken_or_refused(function: str, name: str, value: Any) -> None:
-    """Whatever stands for a parameter, the call returns or raises ValueError or TypeError in one line that names the function."""
+    """With anything for a parameter, a call returns, or raises one line that names the function."""
     call, base, shapes = CALLS[function]
-    name = {"conv2d_input": "input_size", "conv2d_weight": "weight_size"}.get(function, "dtype") if name == "size" else name
+    name = (
+        {"conv2d_input": "input_size", "conv2d_weight": "weight_size"}.get(function, "dtype")
+        if name == "size"
+        else name
+    )
     if name == "output_mask" and function != "conv2d_backward":
         name = "dtype"
     if function == "conv2d_bias":
@@ -410,11 +592,11 @@ def test_anything_is_taken_or_refused(function: str, name: str, value: Any) -> N
     except (TypeError, ValueError) as error:
         message = str(error)
         assert message.startswith(f"{function}: ")
-        assert name in message or name in ("input_size", "weight_size", "padding", "dilation", "groups")
+        assert name in message or name not in ("dtype", "output_mask")
         assert message.endswith("]")
         assert name.endswith("_size") or message.endswith(shapes)
         assert len(message.splitlines()) == 1
-        assert error.__suppress_context__
+        assert error.__suppress_context__ or error.__context__ is None
     except MemoryError:
         pass  # a padding of 2**40 is legal
 
@@ -427,8 +609,10 @@ def test_none_is_no_bias_and_no_dtype() -> None:
 
 
 def test_read_makes_a_record_of_batched_arrays() -> None:
-    """A parsed call has a batch axis on every image, one native dtype, and the geometry of what the user gave."""
-    call = arguments.read("conv2d", {"input": X[0].astype(">f8"), "weight": W, "bias": None}, {}, 1, 0, 1, 2, "f4")
+    """A parsed call has batched images, one native dtype, and the geometry that the user gave."""
+    call = arguments.read(
+        "conv2d", {"input": X[0].astype(">f8"), "weight": W, "bias": None}, {}, 1, 0, 1, 2, "f4"
+    )
     assert call.input is not None
     assert call.input.shape == (1, 4, 5, 6)
     assert call.bias is None
@@ -443,21 +627,25 @@ def test_read_makes_a_record_of_batched_arrays() -> None:
 
 #: Where torch 2.13 takes what npconv refuses, and why npconv does.
 TORCH_TAKES = {
-    ("stride", "array(True)"): "torch reads a 0-d array of bool as an index",
-    ("dilation", "array(True)"): "torch reads a 0-d array of bool as an index",
-    ("dilation", "9223372036854775807"): "torch's span wraps around 64 bits",
-    ("padding", "((1, 2), (1, 2))"): "four sides are npconv's own",
+    ("padding", "(0, False)"): "torch looks for a bool in the first place alone",
+    ("padding", "b'same'"): "torch reads bytes as text",
 }
 
+#: What torch 2.13 is not asked: it wraps these around 64 bits and crashes, or reads what is not its own.
+UNSAFE = ({"dilation": LARGE - 1}, {"padding": LARGE - 1}, {"padding": 2**60})
+ASKED = [row for row in BAD_PARAMETERS if repr(row[0]) not in map(repr, UNSAFE)]
 
-TORCH_TOO = [(function, changes) for function, changes, _, _, torch_too in BAD_ARRAYS if torch_too]
+
+TORCH_TOO = [(row[0], row[1]) for row in BAD_ARRAYS if row[5]]
 
 
 def as_tensors(torch: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Replace arrays of torch's dtypes by tensors."""
     return {
         name: torch.from_numpy(np.array(value))
-        if isinstance(value, np.ndarray) and value.ndim and name in ("input", "weight", "bias", "grad_output")
+        if isinstance(value, np.ndarray)
+        and value.ndim
+        and name in ("input", "weight", "bias", "grad_output")
         else value
         for name, value in given.items()
     }
@@ -476,14 +664,16 @@ def torch_call(torch: Any, function: str, given: dict[str, Any]) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch, of even kernels
-@pytest.mark.parametrize(("changes", "kind", "fact"), BAD_PARAMETERS, ids=PARAMETER_IDS)
-def test_torch_refuses_the_same_parameters(changes: dict[str, Any], kind: type[Exception], fact: str) -> None:
+@pytest.mark.parametrize(
+    "changes", [row[0] for row in ASKED], ids=numbered([("", row[0]) for row in ASKED])
+)
+def test_torch_refuses_the_same_parameters(changes: dict[str, Any]) -> None:
     """torch refuses each of them too, or the list above holds the reason, and it still does not."""
     torch = pytest.importorskip("torch")
-    assert kind
-    assert fact
     base = {**CALLS["conv2d"][1], **changes}
-    taken = [why for name, value in changes.items() if (why := TORCH_TAKES.get((name, repr(value))))]
+    taken = [
+        why for name, value in changes.items() if (why := TORCH_TAKES.get((name, repr(value))))
+    ]
     if taken:
         torch_call(torch, "conv2d", base)
         return
@@ -504,7 +694,7 @@ def test_torch_refuses_the_same_arrays_and_sizes(function: str, changes: dict[st
 
 
 def test_tensors_that_require_gradients_are_refused() -> None:
-    """NumPy can't view such a tensor; the call says so with TypeError instead of dropping the graph."""
+    """A tensor with a graph raises TypeError with torch's advice, instead of losing its graph."""
     torch = pytest.importorskip("torch")
     tensor = torch.ones(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
     error = refused("conv2d", {"input": tensor})

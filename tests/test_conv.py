@@ -15,7 +15,14 @@ from npconv import correlate, definition, formulas
 from tests.strategies_for_tests import SECOND_GRID, Array, Case, cases
 
 #: dtypes and the scale of their data: k/64 and the like keep every sum exact.
-NUMBERS = (("int64", 1), ("float64", 1 / 64), ("float32", 0.25), ("int8", 1), ("complex128", 0.5), ("uint16", 1))
+NUMBERS = (
+    ("int64", 1),
+    ("float64", 1 / 64),
+    ("float32", 0.25),
+    ("int8", 1),
+    ("complex128", 0.5),
+    ("uint16", 1),
+)
 
 LAYERS = (
     Case(2, 2, 3, 2, (7, 9), (3, 2), (2, 1), ((1, 2), (0, 1)), (1, 3)),
@@ -25,10 +32,15 @@ LAYERS = (
 )
 
 
-def computed(x: Array, w: Array, b: Array | None, g: Array, case: Case, **options: Any) -> list[Array]:
+def computed(
+    x: Array, w: Array, b: Array | None, g: Array, case: Case, **options: Any
+) -> list[Array]:
     """Output and the three gradients of the public calls."""
     gradients = npconv.conv2d_backward(g, x, w, **case.parameters, **options)
-    return [npconv.conv2d(x, w, b, **case.parameters, **options), *(a for a in gradients if a is not None)]
+    return [
+        npconv.conv2d(x, w, b, **case.parameters, **options),
+        *(a for a in gradients if a is not None),
+    ]
 
 
 def defined(x: Array, w: Array, b: Array | None, g: Array, case: Case, dtype: Any) -> list[Any]:
@@ -57,7 +69,9 @@ def test_calls_are_the_definition_on_the_second_grid(part: int) -> None:
         dtype, scale = NUMBERS[number % len(NUMBERS)]
         low = 0 if dtype == "uint16" else -9
         x, w, b, g = case.arrays(number, dtype, low=low, scale=scale)
-        for actual, expected in zip(computed(x, w, b, g, case), defined(x, w, b, g, case, dtype), strict=True):
+        for actual, expected in zip(
+            computed(x, w, b, g, case), defined(x, w, b, g, case, dtype), strict=True
+        ):
             assert actual.dtype == dtype
             assert actual.tolist() == expected, (case, dtype)
 
@@ -66,12 +80,18 @@ def test_calls_are_the_formulas_on_the_second_grid() -> None:
     """What the calls compute is what their docstrings say, exactly, on integers in float64."""
     for seed, case in enumerate(SECOND_GRID):
         x, w, b, g = case.arrays(seed, "float64", low=-99, high=99)
-        for actual, expected in zip(computed(x, w, b, g, case), literal(x, w, b, g, case), strict=True):
+        for actual, expected in zip(
+            computed(x, w, b, g, case), literal(x, w, b, g, case), strict=True
+        ):
             assert np.array_equal(actual, expected), case
 
 
-@given(case=cases(most_products=4000), seed=st.integers(0, 99), numbers=st.sampled_from(NUMBERS[:3]))
-def test_calls_are_the_definition_of_any_case(case: Case, seed: int, numbers: tuple[str, float]) -> None:
+@given(
+    case=cases(most_products=4000), seed=st.integers(0, 99), numbers=st.sampled_from(NUMBERS[:3])
+)
+def test_calls_are_the_definition_of_any_case(
+    case: Case, seed: int, numbers: tuple[str, float]
+) -> None:
     """The same for cases that Hypothesis draws."""
     x, w, b, g = case.arrays(seed, numbers[0], scale=numbers[1])
     expected = defined(x, w, b, g, case, numbers[0])
@@ -90,7 +110,9 @@ def check_adjoint(case: Case, seed: int) -> None:
     product = int((plain * g).sum())
     assert product == int((x * dx).sum()) == int((w * dw).sum())
     if b is not None:
-        assert int((npconv.conv2d(x, w, b, **case.parameters) * g).sum()) - product == int((b * db).sum())
+        assert int((npconv.conv2d(x, w, b, **case.parameters) * g).sum()) - product == int(
+            (b * db).sum()
+        )
 
 
 def test_gradients_are_adjoint_on_the_second_grid() -> None:
@@ -106,7 +128,9 @@ def test_gradients_are_adjoint_for_any_case(case: Case, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("buffer", "block"), [(1, 1), (60, 7), (1000, 30)])
-def test_calls_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch, buffer: int, block: int) -> None:
+def test_calls_do_not_depend_on_the_blocks(
+    monkeypatch: pytest.MonkeyPatch, buffer: int, block: int
+) -> None:
     """Split into blocks of any size, all results stay the same integers, bias included."""
     whole = [computed(*case.arrays(3), case) for case in LAYERS]
     monkeypatch.setattr(correlate, "BUFFER", buffer)
@@ -125,7 +149,9 @@ def test_each_gradient_alone_is_that_of_backward() -> None:
             npconv.conv2d_weight(x, w.shape, g, **case.parameters),
             npconv.conv2d_bias(g),
         )
-        for one, other in zip(alone, npconv.conv2d_backward(g, x, w, **case.parameters), strict=True):
+        for one, other in zip(
+            alone, npconv.conv2d_backward(g, x, w, **case.parameters), strict=True
+        ):
             assert other is not None
             assert one.dtype == other.dtype
             assert np.array_equal(one, other)
@@ -181,7 +207,9 @@ def test_a_single_image_is_a_batch_of_one() -> None:
 
 def test_nested_lists_are_arrays() -> None:
     """Lists of numbers serve for every array, sizes may be lists, and one int per argument serves both axes."""
-    x, w, b, g = (a.tolist() for a in Case(2, 2, 1, 2, (5, 6), (3, 2), (2, 2), (1, 1), (1, 1)).arrays(2))
+    x, w, b, g = (
+        a.tolist() for a in Case(2, 2, 1, 2, (5, 6), (3, 2), (2, 2), (1, 1), (1, 1)).arrays(2)
+    )
     for short, long in ((2, (2, 2)), ([2], [2, 2]), (np.int8(2), np.array([2, 2]))):
         y = npconv.conv2d(x, w, b, short, 1, 1, 2)
         assert y.tolist() == definition.conv2d(x, w, b, long, (1, 1), 1, 2)
@@ -195,7 +223,9 @@ def test_zero_dimensional_integers_are_parameters() -> None:
     x, w = np.arange(40).reshape(2, 1, 4, 5), np.arange(4).reshape(1, 1, 2, 2)
     expected = npconv.conv2d(x, w, None, 2, 1, 1, 1)
     for kind in (np.int64, np.uint8, lambda n: np.array(n, np.int16)):
-        assert np.array_equal(npconv.conv2d(x, w, None, kind(2), kind(1), kind(1), kind(1)), expected)
+        assert np.array_equal(
+            npconv.conv2d(x, w, None, kind(2), kind(1), kind(1), kind(1)), expected
+        )
 
 
 # Layouts. Each takes an array and returns one of the same values, laid out in another way.
@@ -284,12 +314,19 @@ WIDE = (
 def real(case: Case, dtype: str, seed: int) -> list[Array]:
     """Draw (input, weight, bias, grad_output) of the case: real numbers, or integers of the whole type."""
     rng = np.random.default_rng(seed)
-    shapes = (case.input_shape, case.weight_shape, case.weight_shape[:1], case.geometry.output_shape)
+    shapes = (
+        case.input_shape,
+        case.weight_shape,
+        case.weight_shape[:1],
+        case.geometry.output_shape,
+    )
     if np.dtype(dtype).kind in "iu":
         limits = np.iinfo(dtype)
         return [rng.integers(limits.min, limits.max, s, dtype, endpoint=True) for s in shapes]
     if np.dtype(dtype).kind == "c":
-        return [(rng.standard_normal(s) + 1j * rng.standard_normal(s)).astype(dtype) for s in shapes]
+        return [
+            (rng.standard_normal(s) + 1j * rng.standard_normal(s)).astype(dtype) for s in shapes
+        ]
     return [rng.standard_normal(s).astype(dtype) for s in shapes]
 
 
@@ -302,7 +339,9 @@ def same(actual: list[Array], expected: list[Array]) -> bool:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "complex64", "int16", "int64", "uint64"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "complex64", "int16", "int64", "uint64"]
+)
 def test_layouts_give_the_bits_of_packed_arrays(layout: str, dtype: str) -> None:
     """Input, weight, bias and cotangent in any layout, all or one at a time, give the packed arrays' bits and stay as they were."""
     for seed, case in enumerate(WIDE):
@@ -322,7 +361,10 @@ def test_broadcast_arrays_give_the_bits_of_packed_arrays(dtype: str, axes: tuple
     """Zero strides along any axes of input, weight, cotangent and bias read the one element again and again."""
     for seed, case in enumerate(WIDE):
         arrays = real(case, dtype, seed)
-        thin = [a[tuple(slice(0, 1) if i in axes else slice(None) for i in range(a.ndim))] for a in arrays]
+        thin = [
+            a[tuple(slice(0, 1) if i in axes else slice(None) for i in range(a.ndim))]
+            for a in arrays
+        ]
         views = [np.broadcast_to(t, a.shape) for t, a in zip(thin, arrays, strict=True)]
         assert same(computed(*views, case), computed(*(v.copy() for v in views), case))
 
@@ -424,7 +466,9 @@ REFUSED_EMPTY = (
 
 @pytest.mark.parametrize(("x", "w", "fact"), REFUSED_EMPTY)
 @pytest.mark.parametrize("padding", [0, 1])
-def test_other_empty_axes_are_refused(x: tuple[int, ...], w: tuple[int, ...], fact: str, padding: int) -> None:
+def test_other_empty_axes_are_refused(
+    x: tuple[int, ...], w: tuple[int, ...], fact: str, padding: int
+) -> None:
     """Empty extents, kernels and output channels raise ValueError, padded or not."""
     with pytest.raises(ValueError, match=r"^conv2d: ") as caught:
         npconv.conv2d(np.ones(x), np.ones(w), padding=padding)
@@ -465,7 +509,9 @@ def test_infinities_and_nan_follow_the_definition(dtype: str) -> None:
     """Where infinite, NaN and finite results stand is what IEEE arithmetic on the definition's terms gives, zeros of padding included."""
     for seed, case in enumerate(case for case in SECOND_GRID[::8] if case.bias):
         x, w, b, g = sprinkled(case, seed, dtype)
-        for actual, expected in zip(computed(x, w, b, g, case), defined(x, w, b, g, case, dtype), strict=True):
+        for actual, expected in zip(
+            computed(x, w, b, g, case), defined(x, w, b, g, case, dtype), strict=True
+        ):
             assert as_definition(actual) == text(expected), case
 
 
@@ -486,7 +532,9 @@ def test_infinite_weight_reaches_only_what_it_touched() -> None:
     assert dx.tolist() == [[[[np.inf, 2.0, 0.0, np.inf, 6.0, 0.0], [0.0] * 6]]]
     padded = npconv.conv2d_input((1, 1, 1, 2), w, np.ones((1, 1, 1, 3)), padding=(0, 1))
     assert padded.tolist() == [[[[np.inf, np.inf]]]]
-    alone = npconv.conv2d_input((1, 1, 1, 2), w[..., ::-1], np.ones((1, 1, 1, 2)), stride=2, padding=(0, 1))
+    alone = npconv.conv2d_input(
+        (1, 1, 1, 2), w[..., ::-1], np.ones((1, 1, 1, 2)), stride=2, padding=(0, 1)
+    )
     assert alone.tolist() == [[[[np.inf, 2.0]]]]
 
 
@@ -542,9 +590,13 @@ GRID = tuple(
 )
 
 
-def torch_results(torch: Any, x: Array, w: Array, b: Array | None, g: Array, case: Case) -> list[Array]:
+def torch_results(
+    torch: Any, x: Array, w: Array, b: Array | None, g: Array, case: Case
+) -> list[Array]:
     """Output and gradients of torch and its autograd."""
-    tensors = [None if a is None else torch.from_numpy(a.copy()).requires_grad_() for a in (x, w, b)]
+    tensors = [
+        None if a is None else torch.from_numpy(a.copy()).requires_grad_() for a in (x, w, b)
+    ]
     y = torch.nn.functional.conv2d(*tensors, **case.parameters)
     y.backward(torch.from_numpy(g))
     return [y.detach().numpy(), *(t.grad.numpy() for t in tensors if t is not None)]
@@ -557,7 +609,9 @@ def test_calls_are_torch_bit_for_bit(dtype: str) -> None:
     for seed, case in enumerate(GRID if dtype == "float64" else GRID[::3]):
         x, w, b, g = case.arrays(seed, dtype, low=-30, high=30)
         actual = computed(x, w, b, g, case)
-        for ours, theirs in zip(actual, torch_results(torch, x, w, b, g, case), strict=b is not None):
+        for ours, theirs in zip(
+            actual, torch_results(torch, x, w, b, g, case), strict=b is not None
+        ):
             assert ours.dtype == theirs.dtype
             assert ours.shape == theirs.shape
             assert np.array_equal(ours, theirs), case
@@ -569,7 +623,9 @@ def test_integers_are_torch_wrapping_included(dtype: str) -> None:
     torch = pytest.importorskip("torch")
     for seed, case in enumerate(GRID[::9]):
         x, w, b, _ = real(case, dtype, seed)
-        expected = torch.nn.functional.conv2d(*(torch.from_numpy(a) for a in (x, w, b)), **case.parameters)
+        expected = torch.nn.functional.conv2d(
+            *(torch.from_numpy(a) for a in (x, w, b)), **case.parameters
+        )
         assert np.array_equal(npconv.conv2d(x, w, b, **case.parameters), expected.numpy())
 
 
@@ -610,7 +666,9 @@ def test_gradients_are_those_of_torch_nn_grad() -> None:
 
 
 @pytest.mark.parametrize(("x", "w", "fact"), REFUSED_EMPTY)
-def test_torch_refuses_the_same_empty_axes(x: tuple[int, ...], w: tuple[int, ...], fact: str) -> None:
+def test_torch_refuses_the_same_empty_axes(
+    x: tuple[int, ...], w: tuple[int, ...], fact: str
+) -> None:
     """What is refused for being empty, torch refuses too."""
     torch = pytest.importorskip("torch")
     assert fact

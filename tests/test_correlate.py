@@ -14,7 +14,19 @@ from npconv import correlate, formats, formulas
 from tests.strategies_for_tests import OTHER_AXES, SECOND_GRID, Array, Case, cases, loops
 
 #: Buffers and blocks so small that batch, rows, columns, channels and planes all have to be split.
-LIMITS = ((1, 1), (3, 1), (9, 5), (17, 2), (40, 1), (128, 16), (300, 7), (777, 100), (5000, 64), (40_000, 500), (400, 10_000))
+LIMITS = (
+    (1, 1),
+    (3, 1),
+    (9, 5),
+    (17, 2),
+    (40, 1),
+    (128, 16),
+    (300, 7),
+    (777, 100),
+    (5000, 64),
+    (40_000, 500),
+    (400, 10_000),
+)
 
 CARRIERS = (formats.FLOAT64, formats.UINT64, formats.OBJECT)
 
@@ -34,7 +46,9 @@ def limited(monkeypatch: pytest.MonkeyPatch, buffer: int, block: int) -> None:
     monkeypatch.setattr(correlate, "BLOCK", block)
 
 
-def assembled(blocks: Iterable[tuple[Any, Array]], shape: tuple[int, ...]) -> tuple[Array, list[tuple[int, ...]]]:
+def assembled(
+    blocks: Iterable[tuple[Any, Array]], shape: tuple[int, ...]
+) -> tuple[Array, list[tuple[int, ...]]]:
     """Put blocks together, each element exactly once; also return the blocks' shapes."""
     result, times, shapes = np.empty(shape, object), np.zeros(shape, int), []
     for where, sums in blocks:
@@ -51,8 +65,16 @@ def contracted(x: Array, w: Array, g: Array, case: Case, carried: Any) -> list[A
     c = case.geometry
     grouped = (
         (correlate.forward(x, w, c, carried), (c.batch, c.groups, c.group_out, *c.out), g.shape),
-        (correlate.input_gradient(w, g, c, carried), (c.batch, c.groups, c.group_in, *c.extents), x.shape),
-        (correlate.weight_gradient(x, g, c, carried), (c.groups, c.group_out, c.group_in, *c.kernel), w.shape),
+        (
+            correlate.input_gradient(w, g, c, carried),
+            (c.batch, c.groups, c.group_in, *c.extents),
+            x.shape,
+        ),
+        (
+            correlate.weight_gradient(x, g, c, carried),
+            (c.groups, c.group_out, c.group_in, *c.kernel),
+            w.shape,
+        ),
     )
     return [assembled(blocks, shape)[0].reshape(joined) for blocks, shape, joined in grouped]
 
@@ -77,24 +99,32 @@ def test_contraction_is_the_formulas_on_the_second_grid() -> None:
         x, w, _, g = case.arrays(seed)
         x, g = batched(case, x), batched(case, g)
         expected = literal(x, w, g, case)
-        for actual, wanted in zip(contracted(x, w, g, case, CARRIERS[seed % 3]), expected, strict=True):
+        for actual, wanted in zip(
+            contracted(x, w, g, case, CARRIERS[seed % 3]), expected, strict=True
+        ):
             assert np.array_equal(actual, wanted), case
 
 
 @pytest.mark.parametrize(("buffer", "block"), LIMITS)
-def test_contraction_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch, buffer: int, block: int) -> None:
+def test_contraction_does_not_depend_on_the_blocks(
+    monkeypatch: pytest.MonkeyPatch, buffer: int, block: int
+) -> None:
     """Any size of buffer and block gives the same integers, for each carrier, in each operation."""
     limited(monkeypatch, buffer, block)
     for seed, case in enumerate((*SPLIT, *SECOND_GRID[::23])):
         x, w, _, g = case.arrays(seed)
         x, g = batched(case, x), batched(case, g)
         expected = literal(x, w, g, case)
-        for actual, wanted in zip(contracted(x, w, g, case, CARRIERS[seed % 3]), expected, strict=True):
+        for actual, wanted in zip(
+            contracted(x, w, g, case, CARRIERS[seed % 3]), expected, strict=True
+        ):
             assert np.array_equal(actual, wanted), (case, buffer, block)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(case=cases(), seed=st.integers(0, 99), buffer=st.integers(1, 3000), block=st.integers(1, 300))
+@given(
+    case=cases(), seed=st.integers(0, 99), buffer=st.integers(1, 3000), block=st.integers(1, 300)
+)
 def test_contraction_is_the_formulas_for_any_case_and_blocks(
     monkeypatch: pytest.MonkeyPatch, case: Case, seed: int, buffer: int, block: int
 ) -> None:
@@ -117,7 +147,9 @@ def test_contraction_holds_for_one_and_three_axes(
     limited(monkeypatch, buffer, block)
     x, w, _, g = case.arrays(5, dtype)
     carried = formats.COMPLEX128 if dtype == "complex128" else formats.FLOAT64
-    for actual, expected in zip(contracted(x, w, g, case, carried), loops(x, w, g, case), strict=True):
+    for actual, expected in zip(
+        contracted(x, w, g, case, carried), loops(x, w, g, case), strict=True
+    ):
         assert np.array_equal(actual, expected)
 
 
@@ -126,9 +158,21 @@ def test_limits_split_every_axis(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w, _, g = SPLIT[0].arrays(0)
     c = SPLIT[0].geometry
     results = {
-        "forward": (lambda: correlate.forward(x, w, c, formats.FLOAT64), (3, 2, 3, *c.out), (0, 3, 4)),
-        "input": (lambda: correlate.input_gradient(w, g, c, formats.FLOAT64), (3, 2, 4, 9, 11), (0, 2, 3)),
-        "weight": (lambda: correlate.weight_gradient(x, g, c, formats.FLOAT64), (2, 3, 4, 3, 2), (1, 2)),
+        "forward": (
+            lambda: correlate.forward(x, w, c, formats.FLOAT64),
+            (3, 2, 3, *c.out),
+            (0, 3, 4),
+        ),
+        "input": (
+            lambda: correlate.input_gradient(w, g, c, formats.FLOAT64),
+            (3, 2, 4, 9, 11),
+            (0, 2, 3),
+        ),
+        "weight": (
+            lambda: correlate.weight_gradient(x, g, c, formats.FLOAT64),
+            (2, 3, 4, 3, 2),
+            (1, 2),
+        ),
     }
     gathered: list[tuple[int, ...]] = []
     gather = correlate._gather
@@ -143,7 +187,11 @@ def test_limits_split_every_axis(monkeypatch: pytest.MonkeyPatch) -> None:
         for buffer, block in LIMITS:
             limited(monkeypatch, buffer, block)
             for part in assembled(call(), shape)[1]:
-                split |= {axis for axis, (size, whole) in enumerate(zip(part, shape, strict=True)) if size < whole}
+                split |= {
+                    axis
+                    for axis, (size, whole) in enumerate(zip(part, shape, strict=True))
+                    if size < whole
+                }
         assert split == set(axes)
     whole = (3, 2, 4, *c.out)
     for axis in (0, 2, 3, 4):
@@ -172,7 +220,9 @@ def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch, buffer: int, block
         x, w, _, g = case.arrays(0)
         contracted(x, w, g, case, formats.FLOAT64)
         c = case.geometry
-        assert max(sizes) <= max(buffer, c.groups * math.prod(c.kernel) * max(c.group_in, c.group_out))
+        assert max(sizes) <= max(
+            buffer, c.groups * math.prod(c.kernel) * max(c.group_in, c.group_out)
+        )
         sizes.clear()
 
 

@@ -26,24 +26,62 @@ FLOATS = ("float16", BFLOAT16, "float32", "float64")
 INTEGERS = formats.SIGNED + formats.UNSIGNED
 
 #: Significand bits and least exponent of a normal number.
-SHAPES = {"float16": (11, -14), "bfloat16": (8, -126), "float32": (24, -126), "float64": (53, -1022)}
+SHAPES = {
+    "float16": (11, -14),
+    "bfloat16": (8, -126),
+    "float32": (24, -126),
+    "float64": (53, -1022),
+}
 GREATEST = {"float16": 65504.0, "bfloat16": 255 * 2.0**120, "float32": (2 - 2.0**-23) * 2.0**127}
 
 
 def traps(name: str) -> list[float]:
     """float64 numbers at, just under and just over what decides the rounding to `name`."""
     bits, least = SHAPES[name]
-    found = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, 1 / 3, math.pi, 5e-324, 2.0**-1022, 1.7e308]
-    for exponent in (0, 1, 7, least, least + 1, least - 1, least - 3, least - bits, least - bits + 1, least - bits - 1):
+    found = [
+        0.0,
+        -0.0,
+        math.inf,
+        -math.inf,
+        math.nan,
+        1.0,
+        1 / 3,
+        math.pi,
+        5e-324,
+        2.0**-1022,
+        1.7e308,
+    ]
+    for exponent in (
+        0,
+        1,
+        7,
+        least,
+        least + 1,
+        least - 1,
+        least - 3,
+        least - bits,
+        least - bits + 1,
+        least - bits - 1,
+    ):
         unit = math.ldexp(1.0, max(exponent, least) - bits + 1)
         for count in (1, 2, 3, 2 ** (bits - 1), 2 ** (bits - 1) + 1, 2**bits - 1):
             for half in (0.0, 0.5):
                 # Ties, and what float32 on the way would turn into ties: 1 + 2**-8 + 2**-30.
-                for nudge in (0.0, 2.0**-12, -(2.0**-12), 2.0**-22, -(2.0**-22), 2.0**-28, -(2.0**-28)):
+                for nudge in (
+                    0.0,
+                    2.0**-12,
+                    -(2.0**-12),
+                    2.0**-22,
+                    -(2.0**-22),
+                    2.0**-28,
+                    -(2.0**-28),
+                ):
                     found.append((count + half + nudge) * unit)
     if name in GREATEST:
         greatest = GREATEST[name]
-        edge = greatest + math.ulp(1.0) * 2.0**52 * math.ldexp(1.0, math.frexp(greatest)[1] - bits) / 2
+        edge = (
+            greatest + math.ulp(1.0) * 2.0**52 * math.ldexp(1.0, math.frexp(greatest)[1] - bits) / 2
+        )
         for value in (greatest, edge):
             found += [value, math.nextafter(value, 0), math.nextafter(value, math.inf)]
     return [sign * value for value in found for sign in (1, -1)]
@@ -71,7 +109,10 @@ def same_bits(actual: Array, expected: list[Any]) -> None:
     """Compare with what Python floats say, signs of zeros and places of NaN included."""
     wanted = np.array(expected, np.float64)
     found = actual.astype(np.float64)
-    different = ~((found == wanted) & (np.signbit(found) == np.signbit(wanted)) | (np.isnan(found) & np.isnan(wanted)))
+    different = ~(
+        (found == wanted) & (np.signbit(found) == np.signbit(wanted))
+        | (np.isnan(found) & np.isnan(wanted))
+    )
     first = np.flatnonzero(different)[:3]
     assert not different.any(), [(int(i), found[i].hex(), wanted[i].hex()) for i in first]
 
@@ -110,10 +151,16 @@ def test_float64_is_rounded_once_whatever_it_is(name: str, values: list[float]) 
     """The same for numbers that Hypothesis draws, and for halves of the format's own numbers."""
     values = [value for value in values if math.isfinite(value)] or [1.0]
     bits, _ = SHAPES[name]
-    values += [math.ldexp(round(math.frexp(v)[0] * 2 ** (bits + 1)), math.frexp(v)[1] - bits - 1) for v in values if abs(v) < 1e300]
+    values += [
+        math.ldexp(round(math.frexp(v)[0] * 2 ** (bits + 1)), math.frexp(v)[1] - bits - 1)
+        for v in values
+        if abs(v) < 1e300
+    ]
     with np.errstate(all="ignore"):
         actual = formats.round_once(np.array(values), formats.dtype_of(name))
-    assert actual.astype(np.float64).tolist() == definition.conv2d_bias(as_rows(values, np.float64), dtype=name)
+    assert actual.astype(np.float64).tolist() == definition.conv2d_bias(
+        as_rows(values, np.float64), dtype=name
+    )
 
 
 def carried_as(values: list[int], carried: str, given: str) -> Array:
@@ -138,19 +185,28 @@ def test_integers_are_rounded_once_to_every_float(name: str, carried: str, given
     if carried == "object":
         values += [2**64 + 1, 2**66 + 2**42 + 1, 2**70 + 2**17, 3**50, 10**30, 2**128 - 2**103]
     with np.errstate(over="ignore"):
-        actual = formats.finish(carried_as(values, carried, given), np.dtype(given), formats.dtype_of(name))
+        actual = formats.finish(
+            carried_as(values, carried, given), np.dtype(given), formats.dtype_of(name)
+        )
     expected = [definition.conv2d_bias([[[value]]], dtype=name)[0] for value in values]
     assert actual.astype(np.float64).tolist() == expected
 
 
 @pytest.mark.parametrize("name", FLOATS)
-@given(values=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20), cut=st.integers(0, 62))
+@given(
+    values=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20),
+    cut=st.integers(0, 62),
+)
 def test_int64_is_rounded_once_whatever_it_is(name: str, values: list[int], cut: int) -> None:
     """The same for integers that Hypothesis draws, long and short."""
     values = [value >> cut for value in values]
     with np.errstate(over="ignore"):
-        actual = formats.finish(carried_as(values, "uint64", "int64"), np.dtype("int64"), formats.dtype_of(name))
-    assert actual.astype(np.float64).tolist() == definition.conv2d_bias([[[v]] for v in values], dtype=name)
+        actual = formats.finish(
+            carried_as(values, "uint64", "int64"), np.dtype("int64"), formats.dtype_of(name)
+        )
+    assert actual.astype(np.float64).tolist() == definition.conv2d_bias(
+        [[[v]] for v in values], dtype=name
+    )
 
 
 @pytest.mark.parametrize("name", FLOATS)
@@ -171,14 +227,17 @@ def test_public_calls_convert_integers_exactly_then_round(name: str, given: str)
 
 
 @pytest.mark.parametrize("given", INTEGERS)
-@pytest.mark.parametrize("result", [*INTEGERS, "float16", "float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(
+    "result", [*INTEGERS, "float16", "float32", "float64", "complex64", "complex128"]
+)
 def test_carrier_holds_the_largest_sums(given: str, result: str) -> None:
     """What carries the sums holds `terms` largest products and a bias exactly, or modulo no less than the result."""
     own, wanted = np.dtype(given), np.dtype(result)
     limits = np.iinfo(own)
     largest = max(-int(limits.min), int(limits.max))
     for magnitude, terms in itertools.product(
-        (1, 2**7, 2**15 - 1, 2**15, 2**24, 2**31 - 1, 2**31, largest), (0, 1, 2, 3, 511, 512, 4608, 2**22, 2**23, 2**37 - 1)
+        (1, 2**7, 2**15 - 1, 2**15, 2**24, 2**31 - 1, 2**31, largest),
+        (0, 1, 2, 3, 511, 512, 4608, 2**22, 2**23, 2**37 - 1),
     ):
         extreme = min(magnitude, largest)
         element = -extreme if limits.min < 0 else extreme
@@ -230,11 +289,16 @@ def test_long_integer_sums_are_exact(given: str, extreme: bool) -> None:
     low, high = (ends[0], ends[0]) if extreme else ends
     rng = np.random.default_rng(8)
     x, w = (
-        np.full(size, low, given) if extreme else rng.integers(min(low, 0), high, size, given, endpoint=True)
+        np.full(size, low, given)
+        if extreme
+        else rng.integers(min(low, 0), high, size, given, endpoint=True)
         for size in (LONG, (2, 128, 6, 6))
     )
     exact = by_python(x, w)
-    assert npconv.conv2d(x, w, dtype="float64").tolist() == np.array(exact, object).astype(float).tolist()
+    assert (
+        npconv.conv2d(x, w, dtype="float64").tolist()
+        == np.array(exact, object).astype(float).tolist()
+    )
     for wanted in INTEGERS:
         bits, signed = np.iinfo(wanted).bits, wanted in formats.SIGNED
         half = 2 ** (bits - 1) if signed else 0
@@ -250,7 +314,9 @@ def test_narrow_floats_are_not_summed_in_themselves(name: str) -> None:
     dtype = formats.dtype_of(name)
     x, w = (array.astype(np.float64) for array in long_case("int64", 200, 256))
     x, w = (x / 256).astype(dtype), (w / 256).astype(dtype)
-    exact = np.array(by_python((x.astype(float) * 256).astype(int), (w.astype(float) * 256).astype(int)), object)
+    exact = np.array(
+        by_python((x.astype(float) * 256).astype(int), (w.astype(float) * 256).astype(int)), object
+    )
     result = npconv.conv2d(x, w)
     assert result.dtype == dtype
     expected = definition.conv2d_bias([[[int(v)]] for v in exact.ravel()], dtype="float64")
@@ -269,7 +335,10 @@ def test_int8_with_a_wider_dtype_does_not_wrap_on_the_way() -> None:
 def test_integers_wrap_as_numpy_does() -> None:
     """An int8 result is the exact sum cast to int8 by NumPy, for every operation."""
     rng = np.random.default_rng(3)
-    x, w, g = (rng.integers(-128, 127, s).astype(np.int8) for s in ((2, 4, 5, 6), (6, 2, 3, 2), (2, 6, 3, 5)))
+    x, w, g = (
+        rng.integers(-128, 127, s).astype(np.int8)
+        for s in ((2, 4, 5, 6), (6, 2, 3, 2), (2, 6, 3, 5))
+    )
     wide = [array.astype(np.int64) for array in (g, x, w)]
     narrow = npconv.conv2d_backward(g, x, w, groups=2)
     for result, exact in zip(narrow, npconv.conv2d_backward(*wide, groups=2), strict=True):
@@ -286,9 +355,13 @@ def test_complex_products_are_exact_then_rounded_part_by_part() -> None:
     for given, asked in (("complex128", None), ("complex64", None), ("complex64", "complex128")):
         x, w, g = ((p[0] + 1j * p[1]).astype(given) for p in parts)
         wanted = asked or given
-        assert npconv.conv2d(x, w, groups=2, dtype=asked).tolist() == definition.conv2d(x, w, groups=2, dtype=wanted)
+        assert npconv.conv2d(x, w, groups=2, dtype=asked).tolist() == definition.conv2d(
+            x, w, groups=2, dtype=wanted
+        )
         actual = npconv.conv2d_backward(g, x, w, groups=2, dtype=asked)
-        for result, expected in zip(actual, definition.conv2d_backward(g, x, w, groups=2, dtype=wanted), strict=True):
+        for result, expected in zip(
+            actual, definition.conv2d_backward(g, x, w, groups=2, dtype=wanted), strict=True
+        ):
             assert result is not None
             assert result.dtype == wanted
             assert result.tolist() == expected
@@ -298,9 +371,15 @@ def test_complex_products_are_exact_then_rounded_part_by_part() -> None:
 @pytest.mark.parametrize("given", ["int64", "uint64", "float64"])
 def test_reals_become_complex_with_one_rounding(given: str, result: str) -> None:
     """A real sum asked for as complex is rounded once to the parts' format; the imaginary part is 0."""
-    values = [2**53 + 1, 2**24 + 1, 2**40 + 2**16 + 1, 2**63 - 1] if given != "float64" else [1 + 2.0**-24, 1e-40, 1 / 3]
+    values = (
+        [2**53 + 1, 2**24 + 1, 2**40 + 2**16 + 1, 2**63 - 1]
+        if given != "float64"
+        else [1 + 2.0**-24, 1e-40, 1 / 3]
+    )
     rows = as_rows(values, given)
-    expected = definition.conv2d_bias(rows, dtype={"complex64": "float32", "complex128": "float64"}[result])
+    expected = definition.conv2d_bias(
+        rows, dtype={"complex64": "float32", "complex128": "float64"}[result]
+    )
     actual = npconv.conv2d_bias(rows, dtype=result)
     assert actual.dtype == result
     assert actual.tolist() == [complex(value) for value in expected]
@@ -316,16 +395,16 @@ def test_reals_become_complex_with_one_rounding(given: str, result: str) -> None
         ("complex64", "float16", "dtype=float16 must be complex: the arrays are complex64"),
     ],
 )
-def test_result_dtype_refuses_what_loses_more_than_digits(given: str, asked: Any, message: str) -> None:
+def test_result_dtype_refuses_what_loses_more_than_digits(
+    given: str, asked: Any, message: str
+) -> None:
     """Float to integer and complex to real raise TypeError."""
     with pytest.raises(TypeError) as caught:
         formats.result_dtype(np.dtype(given), asked)
     assert str(caught.value) == message
 
 
-SERVED = (
-    "bfloat16, float16, float32, float64, complex64, complex128, int8, int16, int32, int64, uint8, uint16, uint32, uint64"
-)
+SERVED = "bfloat16, float16, float32, float64, complex64, complex128, int8, int16, int32, int64, uint8, uint16, uint32, uint64"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +433,9 @@ def test_result_dtype_is_native() -> None:
 
 
 @pytest.mark.parametrize("given", INTEGERS)
-@pytest.mark.parametrize("asked", [*INTEGERS, "float16", "float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(
+    "asked", [*INTEGERS, "float16", "float32", "float64", "complex64", "complex128"]
+)
 def test_result_dtype_lets_integers_become_anything(given: str, asked: str) -> None:
     """Integers may be asked for as any number type."""
     assert formats.result_dtype(np.dtype(given), asked) == asked
@@ -386,7 +467,9 @@ def test_bfloat16_is_served_by_name_and_by_type() -> None:
     by_name = npconv.conv2d_bias(rows, dtype="bfloat16")
     by_type = npconv.conv2d_bias(rows, dtype=ml_dtypes.bfloat16)
     assert by_name.dtype == by_type.dtype == ml_dtypes.bfloat16
-    assert by_name.astype(float).tolist() == by_type.astype(float).tolist() == [1 + 2.0**-7, 1.0, -3.0]
+    assert (
+        by_name.astype(float).tolist() == by_type.astype(float).tolist() == [1 + 2.0**-7, 1.0, -3.0]
+    )
 
 
 @pytest.mark.parametrize("given", ["int8", "int32", "int64", "uint32", "uint64"])

@@ -63,7 +63,10 @@ def test_formulas_hold_for_one_and_three_axes(case: Case, dtype: str) -> None:
         assert np.array_equal(actual, expected)
 
 
-@given(case=st.sampled_from((1, 3)).flatmap(lambda n: cases(spatial=n, most_products=1500)), seed=st.integers(0, 99))
+@given(
+    case=st.sampled_from((1, 3)).flatmap(lambda n: cases(spatial=n, most_products=1500)),
+    seed=st.integers(0, 99),
+)
 def test_formulas_hold_for_any_case_on_other_axes(case: Case, seed: int) -> None:
     """The same for cases of one and three axes that Hypothesis draws."""
     x, w, _, g = case.arrays(seed)
@@ -77,7 +80,10 @@ def test_bias_gradient_sums_all_but_the_channels() -> None:
     rng = np.random.default_rng(6)
     for extents in ((5,), (5, 4), (5, 4, 3)):
         g = rng.integers(-99, 99, (2, 3, *extents))
-        expected = [sum(g[n, f].ravel().tolist()[i] for n in range(2) for i in range(g[0, 0].size)) for f in range(3)]
+        expected = [
+            sum(g[n, f].ravel().tolist()[i] for n in range(2) for i in range(g[0, 0].size))
+            for f in range(3)
+        ]
         assert formulas.bias_gradient(g).tolist() == expected
     assert formulas.bias_gradient(np.full((2, 1, 9, 9), 200, np.uint8)).dtype == np.uint8
 

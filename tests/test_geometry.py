@@ -14,7 +14,20 @@ EXTENTS = (1, 2, 3, 5, 8)
 KERNELS = (1, 2, 3, 4)
 STRIDES = (1, 2, 3, 5, 12)
 DILATIONS = (1, 2, 3)
-PADS = ((0, 0), (1, 0), (0, 2), (3, 3), (5, 4), (-1, 0), (0, -2), (-1, -1), (4, -3), (-4, 6), (-9, 12), (12, -9))
+PADS = (
+    (0, 0),
+    (1, 0),
+    (0, 2),
+    (3, 3),
+    (5, 4),
+    (-1, 0),
+    (0, -2),
+    (-1, -1),
+    (4, -3),
+    (-4, 6),
+    (-9, 12),
+    (12, -9),
+)
 
 ONE_AXIS = tuple(
     Axis(extent, kernel, stride, dilation, before, after)
@@ -55,9 +68,13 @@ def ranges(extent: int) -> list[slice]:
     return [slice(a, b) for a in range(extent) for b in range(a + 1, extent + 1)]
 
 
-def parsed(extents: tuple[int, ...], kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any) -> Geometry:
+def parsed(
+    extents: tuple[int, ...], kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any
+) -> Geometry:
     """Parse with one channel and one image."""
-    return parse((1, 1, *extents), (1, 1, *kernel), stride, padding, dilation, 1, spatial=len(extents))
+    return parse(
+        (1, 1, *extents), (1, 1, *kernel), stride, padding, dilation, 1, spatial=len(extents)
+    )
 
 
 def test_axis_counts_windows_by_sliding() -> None:
@@ -141,7 +158,9 @@ def test_windows_over_holds_every_window_that_reaches() -> None:
             inside = range(windows.start, windows.stop)
             reaching = {w for w, _, e in found if inputs.start <= e < inputs.stop}
             assert reaching <= set(inside), (axis, inputs)
-            spanning = [w for w, s in enumerate(starts) if s < inputs.stop and s + axis.span > inputs.start]
+            spanning = [
+                w for w, s in enumerate(starts) if s < inputs.stop and s + axis.span > inputs.start
+            ]
             assert list(inside) == spanning, (axis, inputs)
 
 
@@ -174,11 +193,18 @@ def test_parse_reads_any_number_of_spatial_axes(spatial: int) -> None:
     geometry = parsed(extents, kernel, each, [n - 1 for n in each], each[::-1])
     for position, axis in enumerate(geometry.axes):
         assert axis == Axis(
-            extents[position], kernel[position], position + 1, spatial - position, position, position
+            extents[position],
+            kernel[position],
+            position + 1,
+            spatial - position,
+            position,
+            position,
         )
     assert {axis.stride for axis in parsed(extents, kernel, 2, 1, 3).axes} == {2}
     assert {axis.dilation for axis in parsed(extents, kernel, [2], (1,), [3]).axes} == {3}
-    assert {(axis.before, axis.after) for axis in parsed(extents, kernel, [2], (1,), [3]).axes} == {(1, 1)}
+    assert {(axis.before, axis.after) for axis in parsed(extents, kernel, [2], (1,), [3]).axes} == {
+        (1, 1)
+    }
 
 
 def test_parse_reads_four_sides_in_order() -> None:
@@ -204,14 +230,22 @@ def test_same_upper_and_lower_are_tensorflow_and_onnx_rules() -> None:
         total = max(span - (extent % stride or stride), 0)
         for name, before in (("same_upper", total // 2), ("same_lower", total - total // 2)):
             axis, plain = parsed((extent, 1), (kernel, 1), (stride, 1), name, (dilation, 1)).axes
-            assert (axis.before, axis.after) == (before, total - before), (name, extent, kernel, stride, dilation)
+            assert (axis.before, axis.after) == (before, total - before), (
+                name,
+                extent,
+                kernel,
+                stride,
+                dilation,
+            )
             assert axis.out == -(-extent // stride)
             assert (plain.before, plain.after) == (0, 0)
 
 
 def test_valid_is_no_padding() -> None:
     """'valid' and 0 parse to the same geometry."""
-    assert parsed((9, 7), (3, 2), (2, 3), "valid", (1, 2)) == parsed((9, 7), (3, 2), (2, 3), 0, (1, 2))
+    assert parsed((9, 7), (3, 2), (2, 3), "valid", (1, 2)) == parsed(
+        (9, 7), (3, 2), (2, 3), 0, (1, 2)
+    )
 
 
 class Indexable:

@@ -36,7 +36,11 @@ def test_pad_or_crop_holds_its_rule_for_all_signs() -> None:
         assert windows.pad_or_crop(array, [(before, after)]).tolist() == expected
         longer = -before > extent or -after > extent
         seen.add(((before > 0) - (before < 0), (after > 0) - (after < 0), longer))
-    assert seen == {*itertools.product((-1, 0, 1), (-1, 0, 1), (False,)), (-1, 1, True), (1, -1, True)}
+    assert seen == {
+        *itertools.product((-1, 0, 1), (-1, 0, 1), (False,)),
+        (-1, 1, True),
+        (1, -1, True),
+    }
 
 
 def test_pad_or_crop_pads_before_it_crops() -> None:
@@ -47,7 +51,9 @@ def test_pad_or_crop_pads_before_it_crops() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 4), st.integers(-6, 6), st.integers(-6, 6)), min_size=1, max_size=3)
+    st.lists(
+        st.tuples(st.integers(1, 4), st.integers(-6, 6), st.integers(-6, 6)), min_size=1, max_size=3
+    )
 )
 def test_pad_or_crop_holds_its_rule_on_several_axes(drawn: list[tuple[int, int, int]]) -> None:
     """Each axis follows the rule by itself, and axes in front of the padded ones are left alone."""
@@ -85,7 +91,9 @@ def test_dilate_puts_zeros_between_neighbours_only() -> None:
 def test_flip_reverses_the_last_axes_alone() -> None:
     """Flip is a view with only the last axes reversed."""
     array = np.arange(24.0).reshape(2, 3, 4)
-    assert windows.flip(array, 2).tolist() == [[row[::-1] for row in plane[::-1]] for plane in array.tolist()]
+    assert windows.flip(array, 2).tolist() == [
+        [row[::-1] for row in plane[::-1]] for plane in array.tolist()
+    ]
     assert np.shares_memory(windows.flip(array, 1), array)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 
-from npconv.geometry import PADDING_NAMES, Geometry, parse
+from npconv.formats import NAMES
+from npconv.geometry import PADDING_NAMES, Geometry, parse, shown
 
 Pair = tuple[int, int]
 Padding = str | Pair | tuple[Pair, Pair]
@@ -19,15 +20,20 @@ LAYOUTS = (
     "transposed",
     "readonly",
 )
-DATA = ("integers", "reals")
+#: integers, whose sums are exact; reals near 1, near 1e-6 and near 1e6; sums that cancel; integers
+#: with more bits than a shorter format holds; reals with one NaN or infinity.
+DATA = ("integers", "reals", "micro", "mega", "cancelling", "probe", "special")
 
 _ID = re.compile(
     r"(?:n(?P<batch>\d+))?c(?P<in_channels>\d+)f(?P<out_channels>\d+)g(?P<groups>-?\d+)"
     r"-(?P<extents>\d+x\d+)-k(?P<kernel>\d+x\d+)-s(?P<stride>-?\d+x-?\d+)"
     r"-p(?P<padding>[a-z_]+|-?\d+x-?\d+|-?\d+_-?\d+x-?\d+_-?\d+)-d(?P<dilation>-?\d+x-?\d+)"
     r"-(?P<bias>bias|nobias)-m(?P<mask>[01]{3})"
-    r"-(?P<dtype>[a-z]+\d+)-(?P<layout>[a-z_]+)-(?P<data>[a-z]+)-seed(?P<seed>\d+)"
+    r"-(?P<dtype>[a-z]+\d+)-(?P<layout>[a-z_]+)-(?P<data>[a-z]+)-seed(?P<seed>\d+)",
+    re.ASCII,
 )
+#: Characters of an id at the most: no size needs more, and Python reads no longer numbers.
+_LONGEST = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +84,14 @@ class Case:
     @classmethod
     def from_id(cls, text: str) -> Case:
         """Rebuild a case from its id; raise ValueError where it is none."""
-        match = _ID.fullmatch(text.strip())
+        match = _ID.fullmatch(text.strip()) if len(text) <= _LONGEST else None
         if match is None:
             raise ValueError(
-                f"case id {text!r} must look like "
+                f"case id {shown(text)} must look like "
                 "n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0"
             )
         found = match.groupdict()
-        for name, allowed in (("layout", LAYOUTS), ("data", DATA)):
+        for name, allowed in (("dtype", NAMES), ("layout", LAYOUTS), ("data", DATA)):
             if found[name] not in allowed:
                 raise ValueError(
                     f"case id {text!r}: {name} {found[name]!r} must be one of {', '.join(allowed)}"
@@ -145,6 +151,20 @@ class Case:
     def output_mask(self) -> tuple[bool, bool, bool]:
         """Which of grad_input, grad_weight and grad_bias are wanted."""
         return self.mask[0] == "1", self.mask[1] == "1", self.mask[2] == "1"
+
+    @property
+    def plainness(self) -> tuple[int, int, str]:
+        """What to sort by so that the case with least in it comes first."""
+        plain = (
+            self.groups == 1,
+            self.stride == (1, 1),
+            self.padding in ((0, 0), "valid"),
+            self.dilation == (1, 1),
+            self.layout == "packed",
+            self.data == "integers",
+        )
+        sizes = (*self.input_shape, *self.weight_shape)
+        return plain.count(False), sum(sizes), self.id
 
     @property
     def padding_form(self) -> str:

@@ -9,10 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from npconv.formats import COMPLEXES, FLOATS, dtype_of, significand_bits
+from npconv.conv import conv2d, conv2d_backward
+from npconv.formats import COMPLEXES, FLOATS, dtype_of, round_once, significand_bits
+from npconv.geometry import Geometry
 from npconv.oracle.cases import Case
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Dtypes whose integers all come from one range; the others' from the widest of each array.
+ONE_RANGE = ("float32", "float64", "complex128")
+#: Which arrays an operation multiplies.
+FACTORS = {
+    "forward": ("input", "weight"),
+    "grad_input": ("weight", "grad_output"),
+    "grad_weight": ("input", "grad_output"),
+    "grad_bias": ("grad_output",),
+}
+ROLES = ("input", "weight", "grad_output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +52,30 @@ def operands(case: Case) -> Operands:
     """Draw the arrays of a case.
 
     Integers come from the widest range that keeps every sum of products plus bias exact in
-    the dtype, whatever the order of summation; integer dtypes use their whole range and wrap.
-    Reals are uniform on (-1, 1) with as many bits as the dtype holds. The bias has distinct
-    elements, none of them zero.
+    the dtype, whatever the order of summation; where no range does, most of them are zero.
+    Integer dtypes use their whole range and wrap, whatever the kind of data. Reals are uniform
+    on (-1, 1), times a power of two, with as many bits as the dtype holds. The bias has
+    distinct elements, none of them zero.
     """
     try:
         geometry = case.geometry
     except ValueError:
         geometry = None
     shapes = [case.input_shape, case.weight_shape, (case.out_channels,)]
-    terms = 1
     if geometry is not None:
         shapes.append(geometry.output_shape)
-        terms = max(geometry.forward_terms, geometry.input_terms, geometry.weight_terms)
     parts = 2 if case.dtype in COMPLEXES else 1
     counts = [parts * math.prod(shape) for shape in shapes]
     stream = _stream(case.id, sum(counts))
-    limit = largest_integer(case.dtype, terms)
-    arrays = []
-    for position, (shape, count) in enumerate(zip(shapes, counts, strict=True)):
-        raw, stream = stream[:count], stream[count:]
-        if case.data == "reals" and case.dtype in FLOATS + COMPLEXES:
-            numbers = _reals(raw, case.dtype)
-        elif limit is None:
-            numbers = raw.view(np.int64)
-        else:
-            numbers = _distinct(raw, limit) if position == 2 else _integers(raw, limit)
-        arrays.append(_lay_out(_typed(numbers, shape, case.dtype), case.layout))
+    raws = []
+    for count in counts:
+        raws.append(stream[:count])
+        stream = stream[count:]
+    numbers = _numbers(case, geometry, raws, shapes)
+    arrays = [
+        _lay_out(_typed(values, shape, case.dtype), case.layout)
+        for values, shape in zip(numbers, shapes, strict=True)
+    ]
     input, weight, bias, *rest = arrays
     return Operands(input, weight, bias if case.bias else None, rest[0] if rest else None)
 
@@ -81,11 +91,204 @@ def largest_integer(dtype: str, terms: int) -> int | None:
     return max(1, math.isqrt(2 ** significand_bits(dtype) // (products + 1)))
 
 
+def limits(case: Case) -> dict[str, int] | None:
+    """Return the largest integer of each array of integer data; None for integer dtypes.
+
+    For each operation the product of its factors' ranges is as large as exact sums allow:
+    with A, B, C the most that |x||w|, |w||g| and |x||g| may be, x is up to sqrt(AC/B), and so on.
+    """
+    if case.dtype not in FLOATS + COMPLEXES:
+        return None
+    geometry = case.geometry if case.illegal is None else None
+    counts = (1, 1, 1)
+    if geometry is not None:
+        counts = (geometry.forward_terms, geometry.input_terms, geometry.weight_terms)
+    least = largest_integer(case.dtype, max(counts)) or 1
+    if case.dtype in ONE_RANGE:
+        return dict.fromkeys((*ROLES, "bias"), least)
+    most = 2 ** significand_bits(case.dtype)
+    # Three-product multiplication of complex numbers has partial sums of four.
+    parts = 4 if case.dtype in COMPLEXES else 1
+    a, b, c = (most // (parts * count + 1) for count in counts)
+    if min(a, b, c) < 1:
+        return dict.fromkeys((*ROLES, "bias"), 1)
+    found = {
+        "input": math.isqrt(a * c // b),
+        "weight": math.isqrt(a * b // c),
+        "grad_output": math.isqrt(b * c // a),
+    }
+    if min(found.values()) < 1:
+        return dict.fromkeys((*ROLES, "bias"), least)
+    return {**found, "bias": max(1, min(found["input"], found["weight"]))}
+
+
+def survival(case: Case, op: str) -> float | None:
+    """Return the chance, at most, that a wrong bilinear result equals the right one on integer data.
+
+    A bilinear form that is not zero vanishes on a random draw from a set S with probability at
+    most 2/|S|; on arrays from two sets with 1/|S| + 1/|T| (Schwartz 1980, Zippel 1979). It says
+    nothing of errors that are not bilinear: stale memory, saturation, rounded inputs. None
+    where data is not of this kind; integer dtypes wrap, which is not a field.
+    """
+    ranges = limits(case)
+    if case.data != "integers" or ranges is None:
+        return None
+    return min(1.0, sum(1 / (2 * ranges[name] + 1) for name in FACTORS[op]))
+
+
+def _numbers(
+    case: Case, geometry: Geometry | None, raws: list[Array], shapes: list[tuple[int, ...]]
+) -> list[Array]:
+    """Return the flat values of input, weight, bias and grad_output."""
+    if case.dtype not in FLOATS + COMPLEXES:
+        return [raw.view(np.int64) for raw in raws]
+    if case.data == "integers":
+        ranges = limits(case)
+        assert ranges is not None
+        drawn = [
+            _distinct(raw, ranges["bias"]) if position == 2 else _integers(raw, ranges[name])
+            for position, (raw, name) in enumerate(zip(raws, (*ROLES[:2], "bias", ROLES[2]), strict=False))
+        ]
+        return _thinned(case, geometry, raws, drawn, shapes)
+    if case.data == "probe":
+        return _thinned(case, geometry, raws, _probe(case, geometry, raws), shapes)
+    drawn = [_reals(raw, case.dtype) for raw in raws]
+    if case.data in ("micro", "mega"):
+        # float16 has numbers from 6e-8 to 65504 only.
+        step = (4 if case.dtype == "float16" else 20) * (1 if case.data == "mega" else -1)
+        scales = [step, step, 2 * step, step]
+        return [values * 2.0**scale for values, scale in zip(drawn, scales, strict=False)]
+    if case.data == "cancelling":
+        return _cancelling(case, drawn, shapes)
+    if case.data == "special":
+        role, kind, place = (_draw(case.id, key) for key in ("role", "kind", "place"))
+        position = (0, 1, 3)[role % 3] if len(drawn) == 4 else role % 2
+        if drawn[position].size:
+            drawn[position][place % drawn[position].size] = (np.nan, np.inf, -np.inf)[kind % 3]
+    return drawn
+
+
+def _probe(case: Case, geometry: Geometry | None, raws: list[Array]) -> list[Array]:
+    """Give one array all the bits that exact sums leave, the others ones, and scales beyond float16's range."""
+    terms = 1
+    if geometry is not None:
+        terms = max(geometry.forward_terms, geometry.input_terms, geometry.weight_terms)
+    bits = significand_bits(case.dtype)
+    room = probe_room(case.dtype)
+    if case.dtype in COMPLEXES:
+        terms *= 4
+    wide = max(1, min(2**bits - 1, 2**room // (terms + 1)))
+    # Thinned out later where this is more than exact sums allow.
+    wide = max(wide, min(2**bits - 1, 2 ** (room - 11)))
+    role = (0, 1, 3)[_draw(case.id, "role") % 3]
+    drawn = [_integers(raw, wide) if i == role else _signs(raw) for i, raw in enumerate(raws)]
+    drawn[2] = _distinct(raws[2], max(1, wide // 2))
+    return drawn
+
+
+def probe_room(dtype: str) -> int:
+    """Return the bits that the sums of probing integers may have: float32's where 16 bits are summed in it."""
+    return {"float16": 15, "bfloat16": 24}.get(dtype, significand_bits(dtype))
+
+
+def probe_scales(case: Case) -> list[int]:
+    """Return the exponents that the arrays of probing data are multiplied by."""
+    if case.dtype in ("float16", "bfloat16"):
+        return [0, 0, 0, 0]
+    role = (0, 1, 3)[_draw(case.id, "role") % 3]
+    scales = [20 if i == role else -20 for i in range(4)]
+    scales[2] = scales[0] + scales[1]
+    return scales
+
+
+def _thinned(
+    case: Case,
+    geometry: Geometry | None,
+    raws: list[Array],
+    drawn: list[Array],
+    shapes: list[tuple[int, ...]],
+) -> list[Array]:
+    """Replace numbers by zeros until every sum of magnitudes is exact; most often none has to go."""
+    probing = case.data == "probe"
+    scaled = probe_scales(case) if probing else [0] * 4
+    most = 2 ** (probe_room(case.dtype) if probing else significand_bits(case.dtype))
+    share = 2**32
+    while geometry is not None and len(drawn) == 4 and not _exact(case, geometry, drawn, shapes, most):
+        share //= 2
+        for position in (0, 3):
+            keep = (raws[position] >> np.uint64(20)) % np.uint64(2**32) < np.uint64(share)
+            drawn[position] = np.where(keep, drawn[position], 0)
+        if share < 2**8:
+            break
+    return [
+        values * 2.0**scale if scale else values
+        for values, scale in zip(drawn, scaled, strict=False)
+    ]
+
+
+def _exact(
+    case: Case,
+    geometry: Geometry,
+    drawn: list[Array],
+    shapes: list[tuple[int, ...]],
+    most: int,
+) -> bool:
+    """Whether every sum of magnitudes is at most `most`: by the largest of each array, else sum by sum."""
+    parts = 2 if case.dtype in COMPLEXES else 1
+    x, w, b, g = (int(np.abs(a).max(initial=0)) for a in drawn)
+    products = (
+        (geometry.forward_terms, x * w, b * case.bias),
+        (geometry.input_terms, w * g, 0),
+        (geometry.weight_terms, x * g, 0),
+        (geometry.weight_terms, g, 0),
+    )
+    if all(parts * terms * product + extra <= most for terms, product, extra in products):
+        return True
+    sizes = [
+        np.abs(a).reshape(*shape, parts).sum(-1).astype(np.float64)
+        for a, shape in zip(drawn, shapes, strict=True)
+    ]
+    forward = conv2d(sizes[0], sizes[1], sizes[2] if case.bias else None, *case.parameters)
+    gradients = conv2d_backward(sizes[3], sizes[0], sizes[1], *case.parameters)
+    found = [forward, *(gradient for gradient in gradients if gradient is not None)]
+    return all(array.max(initial=0) <= most for array in found)
+
+
+def _cancelling(case: Case, drawn: list[Array], shapes: list[tuple[int, ...]]) -> list[Array]:
+    """Give numbers near 1 whose signs alternate: along taps and channels of the weight, along the plane of errors."""
+    near = []
+    for position, (values, shape) in enumerate(zip(drawn, shapes, strict=True)):
+        parts = values.reshape(*shape, -1)
+        signs = np.ones(shape)
+        if position in (1, 3):
+            axes = range(1, len(shape)) if position == 1 else range(len(shape) - 3, len(shape))
+            for axis in axes:
+                sign = 1.0 - 2.0 * (np.arange(shape[axis]) % 2)
+                signs = signs * sign.reshape(-1, *(1,) * (len(shape) - axis - 1))
+        near.append((signs[..., None] * (1 + parts / 64)).reshape(-1))
+    near[2] = drawn[2] / 64
+    wide = dtype_of("float64")
+    short = dtype_of(case.dtype)
+    if short.kind == "c":
+        return near
+    return [round_once(values, short).astype(wide) for values in near]
+
+
 def _stream(text: str, count: int) -> Array:
     """Return `count` 64-bit numbers: SHAKE-128 of the id, which no library version changes."""
     return np.frombuffer(hashlib.shake_128(text.encode()).digest(8 * count), "<u8").astype(
         np.uint64
     )
+
+
+def _draw(text: str, key: str) -> int:
+    """Return one number that depends on the id and on what it is for."""
+    return int.from_bytes(hashlib.shake_128(f"{key} of {text}".encode()).digest(8), "big")
+
+
+def _signs(raw: Array) -> Array:
+    """Map to -1 and 1."""
+    return 1 - 2 * (raw & np.uint64(1)).astype(np.int64)
 
 
 def _integers(raw: Array, limit: int) -> Array:
@@ -111,7 +314,10 @@ def _typed(numbers: Array, shape: tuple[int, ...], dtype: str) -> Array:
     if dtype not in COMPLEXES:
         return numbers.astype(dtype_of(dtype)).reshape(shape)
     parts = numbers.astype(np.float64).reshape(*shape, 2)
-    return (parts[..., 0] + 1j * parts[..., 1]).astype(dtype_of(dtype))
+    array = np.empty(shape, dtype_of(dtype))
+    # By parts: 1j times an infinity is NaN.
+    array.real, array.imag = parts[..., 0], parts[..., 1]
+    return array
 
 
 def _lay_out(array: Array, layout: str) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from npconv.formats import NAMES
+from npconv.geometry import shown
 from npconv.oracle.cases import LAYOUTS, Case
 from npconv.oracle.data import Operands
 
@@ -36,16 +37,21 @@ class Supports:
 
     def asks(self, case: Case) -> bool:
         """Whether the case lies within what is declared."""
-        return (
-            case.dtype in self.dtypes
-            and case.padding_form in self.padding
-            and (self.dilation or case.dilation == (1, 1))
-            and (self.groups or case.groups == 1)
-            and case.layout in self.layouts
-            and (self.unbatched or case.batch is not None)
-            and (case.batch != 0 or "batch" in self.empty)
-            and (case.in_channels > 0 or "channels" in self.empty)
-        )
+        return self.leaves_out(case) is None
+
+    def leaves_out(self, case: Case) -> str | None:
+        """Return the first field that the case lies outside of; None where it is asked."""
+        within = {
+            "dtypes": case.dtype in self.dtypes,
+            "padding": case.padding_form in self.padding,
+            "dilation": self.dilation or case.dilation == (1, 1),
+            "groups": self.groups or case.groups == 1,
+            "layouts": case.layout in self.layouts,
+            "unbatched": self.unbatched or case.batch is not None,
+            "empty": (case.batch != 0 or "batch" in self.empty)
+            and (case.in_channels > 0 or "channels" in self.empty),
+        }
+        return next((name for name, holds in within.items() if not holds), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,7 @@ class Implementation:
 def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Supports:
     """Check a `supports` dict, name by name, and fill in what is undeclared."""
     if not isinstance(declared, Mapping):
-        raise NotAnImplementationError(f"{name}: supports={declared!r} must be a dict")
+        raise NotAnImplementationError(f"{name}: supports={shown(declared)} must be a dict")
     lists = {
         "ops": OPS,
         "dtypes": NAMES,
@@ -113,21 +119,26 @@ def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Support
     values: dict[str, Any] = {"ops": _implemented(functions)}
     for key, value in declared.items():
         if key in lists:
-            chosen = lists[key] if value is True else () if value is False else value
-            if isinstance(chosen, str) or not all(item in lists[key] for item in chosen):
+            chosen = {True: lists[key], False: ()}[value] if isinstance(value, bool) else value
+            if not isinstance(chosen, (tuple, list, set, frozenset)) or not all(
+                isinstance(item, str) and item in lists[key] for item in chosen
+            ):
                 raise NotAnImplementationError(
-                    f"{name}: supports[{key!r}]={value!r} must list some of {', '.join(lists[key])}"
+                    f"{name}: supports[{key!r}]={shown(value)} must list some of "
+                    + ", ".join(lists[key])
                 )
-            values[key] = tuple(chosen)
+            values[key] = tuple(item for item in lists[key] if item in chosen)
         elif key in switches:
             if not isinstance(value, (bool, np.bool_)):
                 raise NotAnImplementationError(
-                    f"{name}: supports[{key!r}]={value!r} must be True or False"
+                    f"{name}: supports[{key!r}]={shown(value)} must be True or False"
                 )
             values[key] = bool(value)
         else:
             known = ", ".join((*lists, *switches))
-            raise NotAnImplementationError(f"{name}: supports has no {key!r}; there are {known}")
+            raise NotAnImplementationError(
+                f"{name}: supports has no {shown(key)}; there are {known}"
+            )
     missing = [op for op in values["ops"] if op not in _implemented(functions)]
     if missing:
         raise NotAnImplementationError(

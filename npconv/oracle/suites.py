@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ from npconv.oracle.cases import DATA, LAYOUTS, Case, Padding
 from npconv.oracle.covering import Row, draw, pairwise, random_row
 
 NAMES = ("quick", "standard", "exhaustive")
+
+_PART = re.compile(r"(?P<name>[a-z]+)\[(?P<start>\d*):(?P<stop>\d*)(:(?P<step>\d*))?\]")
 
 #: Changes when a suite's cases do, or when their arrays do.
 REVISION = 1
@@ -57,7 +60,7 @@ class Suite:
 
 @functools.cache
 def suite_named(name: str | tuple[str, ...]) -> Suite:
-    """Return a suite by name, or one made of case ids."""
+    """Return a suite by name, a part such as ``exhaustive[3::41]``, or one made of case ids."""
     if isinstance(name, tuple):
         return _listed("cases", [Case.from_id(text) for text in name])
     if name == "quick":
@@ -66,7 +69,24 @@ def suite_named(name: str | tuple[str, ...]) -> Suite:
         return _listed(name, list(_standard()))
     if name == "exhaustive":
         return _exhaustive()
-    raise ValueError(f"suite {name!r} must be one of {', '.join(NAMES)}")
+    part = _PART.fullmatch(name)
+    if part is not None and part["name"] in NAMES:
+        return _part(name, suite_named(part["name"]), part)
+    raise ValueError(
+        f"suite {name!r} must be one of {', '.join(NAMES)}, or a part such as 'exhaustive[3::41]'"
+    )
+
+
+def _part(name: str, whole: Suite, part: re.Match[str]) -> Suite:
+    """Return what a Python slice of the suite's positions names."""
+    start, stop, step = (int(part[key]) if part[key] else None for key in ("start", "stop", "step"))
+    if step == 0:
+        raise ValueError(f"suite {name!r}: the step must be at least 1")
+    positions = range(len(whole))[start:stop:step]
+    if not positions:
+        raise ValueError(f"suite {name!r} is empty: {whole.name} has {len(whole)} cases")
+    digest = hashlib.sha256(f"{whole.digest} {positions}".encode()).hexdigest()[:16]
+    return Suite(name, digest, len(positions), lambda position: whole[positions[position]])
 
 
 def _listed(name: str, cases: Sequence[Case]) -> Suite:
