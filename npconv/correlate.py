@@ -184,7 +184,8 @@ def _product(left: Array, right: Array) -> Array:
     BLAS multiplies complex sums by 1 + 0j in the end, which turns their infinities into NaN.
     """
     if left.dtype.kind != "c":
-        return np.matmul(left, right)
+        real: Array = np.matmul(left, right)
+        return real
     a, b = np.ascontiguousarray(left.real), np.ascontiguousarray(left.imag)
     c, d = np.ascontiguousarray(right.real), np.ascontiguousarray(right.imag)
     product = np.empty((*left.shape[:-1], right.shape[-1]), left.dtype)

@@ -74,7 +74,7 @@ def result_dtype(given: DType, asked: Any) -> DType:
     if isinstance(asked, str) and asked == "bfloat16":
         asked = _bfloat16()
     try:
-        wanted = np.dtype(asked).newbyteorder("=")
+        wanted: DType = np.dtype(asked).newbyteorder("=")
         target = family(wanted)
     except (TypeError, ValueError, SyntaxError, OverflowError):  # np.dtype raises all of them
         raise TypeError(f"dtype={shown(asked)} must be one of {', '.join(NAMES)}") from None

@@ -41,7 +41,8 @@ def dilate(array: Array, steps: Sequence[int]) -> Array:
 
 def flip(array: Array, axes: int) -> Array:
     """View `array` with its last `axes` axes reversed."""
-    return array[_last(_every([-1] * axes))]
+    view: Array = array[_last(_every([-1] * axes))]
+    return view
 
 
 def split_groups(array: Array, groups: int, axis: int) -> Array:
@@ -71,7 +72,8 @@ def slide(
     """View (..., h, w) read-only as windows (..., y, x, k, t), strided and dilated."""
     last = tuple(range(-len(spans), 0))
     every = np.lib.stride_tricks.sliding_window_view(padded, tuple(spans), axis=last)
-    return every[_last(_every([*strides, *dilations]))]
+    view: Array = every[_last(_every([*strides, *dilations]))]
+    return view
 
 
 def _split_shape(array: Array, last: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

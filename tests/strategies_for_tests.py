@@ -1,4 +1,4 @@
-"""Cases that several test files share, their arrays, and the Hypothesis strategy for them; no test lives here."""
+"""Cases that several test files share, their arrays, and the Hypothesis strategy for them."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def cases(draw: st.DrawFn, spatial: int = 2, most_products: int = 20_000) -> Cas
 
 
 def loops(x: Array, w: Array, g: Array, case: Case) -> tuple[Array, Array, Array]:
-    """Output without bias, input gradient and weight gradient of batched arrays, term by term, for any number of axes."""
+    """Output without bias, input and weight gradient, term by term, for any number of axes."""
     y, dx, dw = np.zeros(g.shape, g.dtype), np.zeros(x.shape, g.dtype), np.zeros(w.shape, g.dtype)
     geometry = case.geometry
     for n, f in itertools.product(range(len(x)), range(len(w))):

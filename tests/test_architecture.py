@@ -1,4 +1,4 @@
-"""The order of the package's files, its public names, what its import costs, and what its docstrings hold."""
+"""The order of the package's files, its public names, what its import costs, its docstrings."""
 
 import ast
 import inspect
@@ -43,12 +43,15 @@ ORDER = (
     "oracle/judge",
     "oracle/suspects",
     "oracle/protocol",
+    "oracle/probe",
     "oracle/report",
     "oracle/run",
     "oracle/check",
     "adapters/*_adapter",
     "adapters/__init__",
     "__init__",
+    "console",
+    "workers",
     "cli",
     "pytest_plugin",
     "__main__",
@@ -105,7 +108,7 @@ def place(name: str) -> int | None:
 
 
 def breaches(root: Path, exceptions: dict[tuple[str, str], str]) -> list[str]:
-    """Every file outside the order, every import that does not go up in it, every exception that is none."""
+    """Files outside the order, imports that do not go up in it, exceptions that are none."""
     trees = files(root)
     found = [f"{name} has no place" for name in trees if place(name) is None]
     unused = set(exceptions)
@@ -131,26 +134,47 @@ def test_files_import_only_from_files_above() -> None:
     ("files_of", "message"),
     [
         ({"geometry": "", "windows": "from npconv.geometry import Axis"}, []),
-        ({"geometry": "from npconv.windows import flip", "windows": ""}, ["geometry imports windows"]),
+        (
+            {"geometry": "from npconv.windows import flip", "windows": ""},
+            ["geometry imports windows"],
+        ),
         ({"geometry": "import npconv.windows as w", "windows": ""}, ["geometry imports windows"]),
         ({"geometry": "from . import windows", "windows": ""}, ["geometry imports windows"]),
         ({"geometry": "from .windows import flip", "windows": ""}, ["geometry imports windows"]),
-        ({"geometry": "def f():\n    from npconv import windows", "windows": ""}, ["geometry imports windows"]),
+        (
+            {"geometry": "def f():\n    from npconv import windows", "windows": ""},
+            ["geometry imports windows"],
+        ),
         ({"conv": "from npconv.conv import conv2d"}, ["conv imports conv"]),
-        ({"formats": "from npconv import __version__", "__init__": ""}, ["formats imports __init__"]),
+        (
+            {"formats": "from npconv import __version__", "__init__": ""},
+            ["formats imports __init__"],
+        ),
         ({"formats": "import npconv", "__init__": ""}, ["formats imports __init__"]),
         ({"conv": "from npconv.oracle import run", "oracle/run": ""}, ["conv imports oracle/run"]),
-        ({"conv": "from npconv.oracle import run", "oracle/__init__": ""}, ["conv imports oracle/__init__"]),
-        ({"oracle/cases": "from .run import x", "oracle/run": ""}, ["oracle/cases imports oracle/run"]),
+        (
+            {"conv": "from npconv.oracle import run", "oracle/__init__": ""},
+            ["conv imports oracle/__init__"],
+        ),
+        (
+            {"oracle/cases": "from .run import x", "oracle/run": ""},
+            ["oracle/cases imports oracle/run"],
+        ),
         ({"oracle/cases": "from ..cli import main", "cli": ""}, ["oracle/cases imports cli"]),
         (
-            {"adapters/a_adapter": "from npconv.adapters import b_adapter", "adapters/b_adapter": ""},
+            {
+                "adapters/a_adapter": "from npconv.adapters import b_adapter",
+                "adapters/b_adapter": "",
+            },
             ["adapters/a_adapter imports adapters/b_adapter"],
         ),
         ({"helpers": ""}, ["helpers has no place"]),
-        ({"conv": "from npconv.helpers import x"}, ["conv imports npconv.helpers, which is no file"]),
+        (
+            {"conv": "from npconv.helpers import x"},
+            ["conv imports npconv.helpers, which is no file"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_rule_of_imports_can_fail(
     tmp_path: Path, files_of: dict[str, str], message: list[str]
 ) -> None:
@@ -193,7 +217,7 @@ def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def test_files_need_only_python_and_numpy() -> None:
-    """Whatever else a file uses, it imports inside a function, but for the fronts of pytest and Hypothesis."""
+    """Whatever else a file uses, it imports inside a function, but for the fronts of pytest."""
     for name, tree in files(PACKAGE).items():
         foreign = roots(outside_functions(tree)) - sys.stdlib_module_names - {"numpy", "npconv"}
         assert foreign <= EXTRAS.get(name, set()), name
@@ -201,7 +225,7 @@ def test_files_need_only_python_and_numpy() -> None:
 
 @pytest.mark.parametrize("name", ["definition", "geometry"])
 def test_definition_and_geometry_need_only_python(name: str) -> None:
-    """The second witness and the size arithmetic import neither NumPy nor the rest of the package, not even inside functions."""
+    """The definition and the size arithmetic import neither NumPy nor the rest of the package."""
     assert roots(ast.walk(files(PACKAGE)[name])) <= sys.stdlib_module_names
 
 
@@ -216,7 +240,7 @@ def test_numbers_are_multiplied_in_the_contraction_and_the_formulas_alone() -> N
 
 
 def test_public_names_are_sorted_and_complete() -> None:
-    """`__all__` is sorted, each name exists, and no other public function, class or value is there."""
+    """`__all__` is sorted, each name exists, and nothing else public is there."""
     assert list(npconv.__all__) == sorted(set(npconv.__all__))
     public = {
         name
@@ -228,7 +252,7 @@ def test_public_names_are_sorted_and_complete() -> None:
 
 
 def test_definition_has_the_same_calls() -> None:
-    """The definition offers each conv2d call of the package, with the same parameters in the same order."""
+    """The definition offers each conv2d call, with the same parameters in the same order."""
     calls = [name for name in npconv.__all__ if name.startswith("conv2d")]
     assert calls == list(definition.__all__)
     for name in calls:
@@ -279,13 +303,13 @@ def test_definition_loads_without_numpy() -> None:
 
 
 def sections(text: str) -> list[str]:
-    """numpydoc sections of a docstring, in order."""
+    """Numpydoc sections of a docstring, in order."""
     return re.findall(r"^(\w[\w ]*)\n-{3,}$", inspect.cleandoc(text), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [name for name in npconv.__all__ if name != "definition"])
 def test_public_docstrings_hold_all_sections(name: str) -> None:
-    """Each public call describes parameters, result and errors and shows an example, in numpydoc's order, and names every parameter."""
+    """Each call has numpydoc's sections in order, an example, and a line for every parameter."""
     function = getattr(npconv, name)
     text = inspect.getdoc(function)
     assert text

@@ -1,4 +1,4 @@
-"""The public calls: values, layouts, ownership, empty axes, non-finite numbers, and torch's answers."""
+"""The public calls: values, layouts, ownership, empty axes, non-finite numbers, torch's answers."""
 
 import itertools
 import math
@@ -64,7 +64,7 @@ def literal(x: Array, w: Array, b: Array | None, g: Array, case: Case) -> list[A
 
 @pytest.mark.parametrize("part", range(6))
 def test_calls_are_the_definition_on_the_second_grid(part: int) -> None:
-    """Output and gradients equal the nested loops exactly: integers of several widths, dyadic rationals, complex."""
+    """Output and gradients equal the nested loops exactly: integers, dyadic rationals, complex."""
     for number, case in enumerate(SECOND_GRID[part::6]):
         dtype, scale = NUMBERS[number % len(NUMBERS)]
         low = 0 if dtype == "uint16" else -9
@@ -159,7 +159,7 @@ def test_each_gradient_alone_is_that_of_backward() -> None:
 
 @pytest.mark.parametrize("mask", list(itertools.product((True, False), repeat=3)))
 def test_output_mask_selects_gradients(mask: tuple[bool, bool, bool]) -> None:
-    """A gradient is None where the mask is False and unchanged where it is True; NumPy's bools count."""
+    """A gradient is None where the mask is False, else unchanged; NumPy's bools count."""
     case = LAYERS[0]
     x, w, _, g = case.arrays(1)
     whole = npconv.conv2d_backward(g, x, w, **case.parameters)
@@ -206,7 +206,7 @@ def test_a_single_image_is_a_batch_of_one() -> None:
 
 
 def test_nested_lists_are_arrays() -> None:
-    """Lists of numbers serve for every array, sizes may be lists, and one int per argument serves both axes."""
+    """Lists of numbers serve for every array, lists for sizes, and one int for both axes."""
     x, w, b, g = (
         a.tolist() for a in Case(2, 2, 1, 2, (5, 6), (3, 2), (2, 2), (1, 1), (1, 1)).arrays(2)
     )
@@ -226,6 +226,22 @@ def test_zero_dimensional_integers_are_parameters() -> None:
         assert np.array_equal(
             npconv.conv2d(x, w, None, kind(2), kind(1), kind(1), kind(1)), expected
         )
+
+
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+@pytest.mark.parametrize("given_dtype", INTEGERS)
+def test_extreme_integers_are_exact_in_every_call(given_dtype: str) -> None:
+    """Sums of the largest products wrap in integers, and are exact, then rounded, in floats."""
+    limits = np.iinfo(given_dtype)
+    case = LAYERS[0]
+    for element in (limits.min, limits.max):
+        arrays = [np.full_like(a, element, given_dtype) for a in case.arrays(0) if a is not None]
+        for result in ("float64", "float32", "complex64", "int8", "uint16", "int64", "uint64"):
+            expected = defined(*arrays, case, result)
+            for actual, wanted in zip(computed(*arrays, case, dtype=result), expected, strict=True):
+                assert actual.tolist() == wanted
 
 
 # Layouts. Each takes an array and returns one of the same values, laid out in another way.
@@ -301,7 +317,7 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "unaligned": unaligned,
 }
 
-#: Real data on which another order of summation changes the last bits, as gemv and pairwise sums do.
+#: Shapes whose last bits change with the order of summation: matrix-vector and pairwise sums.
 WIDE = (
     Case(2, 1, 64, 8, (9, 11), (1, 1), (1, 1), (0, 0), (1, 1)),
     Case(1, 1, 1, 5, (19, 17), (3, 1), (1, 1), (1, 0), (1, 1)),
@@ -312,7 +328,7 @@ WIDE = (
 
 
 def real(case: Case, dtype: str, seed: int) -> list[Array]:
-    """Draw (input, weight, bias, grad_output) of the case: real numbers, or integers of the whole type."""
+    """Draw (input, weight, bias, grad_output): real numbers, or integers of the whole type."""
     rng = np.random.default_rng(seed)
     shapes = (
         case.input_shape,
@@ -343,7 +359,7 @@ def same(actual: list[Array], expected: list[Array]) -> bool:
     "dtype", ["float64", "float32", "float16", "complex64", "int16", "int64", "uint64"]
 )
 def test_layouts_give_the_bits_of_packed_arrays(layout: str, dtype: str) -> None:
-    """Input, weight, bias and cotangent in any layout, all or one at a time, give the packed arrays' bits and stay as they were."""
+    """Arrays in any layout, all or one of them, give the packed arrays' bits, unchanged."""
     for seed, case in enumerate(WIDE):
         packed = real(case, dtype, seed)
         expected = computed(*packed, case)
@@ -358,7 +374,7 @@ def test_layouts_give_the_bits_of_packed_arrays(layout: str, dtype: str) -> None
 @pytest.mark.parametrize("dtype", ["float64", "int64", "complex128"])
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (3,), (2, 3), (0, 1), (0, 1, 2, 3)])
 def test_broadcast_arrays_give_the_bits_of_packed_arrays(dtype: str, axes: tuple[int, ...]) -> None:
-    """Zero strides along any axes of input, weight, cotangent and bias read the one element again and again."""
+    """Zero strides along any axes of any argument read the one element again and again."""
     for seed, case in enumerate(WIDE):
         arrays = real(case, dtype, seed)
         thin = [
@@ -382,7 +398,7 @@ def test_layouts_of_the_guard_are_never_touched() -> None:
 
 @pytest.mark.parametrize("dtype", [">f8", "<f8", ">f4", "<f4", ">i4", "<i4", ">c16", "<u8", ">u2"])
 def test_results_own_packed_native_memory(dtype: str) -> None:
-    """Every result owns its memory, is writeable, C-contiguous, in native byte order, and overlaps no argument."""
+    """Every result is an array of its own: writeable, C-contiguous, native; it overlaps nothing."""
     for case in (*LAYERS, Case(1, 1, 1, 1, (1, 1), (1, 1), (1, 1), (0, 0), (1, 1))):
         single = Case(None, *(getattr(case, name) for name in Case.__slots__[1:]))
         for each in (case, single):
@@ -393,7 +409,7 @@ def test_results_own_packed_native_memory(dtype: str) -> None:
                 npconv.conv2d_weight(arrays[0], arrays[1].shape, arrays[3], **each.parameters),
                 npconv.conv2d_bias(arrays[3]),
             ]
-            for result in (*alone, *computed(*arrays, each)):  # type: ignore[call-arg]
+            for result in (*alone, *computed(*arrays, each)):
                 assert type(result) is np.ndarray
                 assert result.flags.owndata
                 assert result.flags.writeable
@@ -438,7 +454,7 @@ EMPTY = (
 @pytest.mark.parametrize("dtype", ["float32", "int64", "int8", "complex64", "float16"])
 @pytest.mark.parametrize("channels", EMPTY)
 def test_empty_axes_follow_the_definition(channels: tuple[Any, int, int, int], dtype: str) -> None:
-    """No images or no channels: the output is zeros plus bias, and every gradient a sum over nothing or empty."""
+    """No images or channels: zeros plus bias, and gradients that are empty or sums over nothing."""
     case = Case(*channels, (5, 4), (2, 3), (2, 1), ((1, 2), (0, 1)), (1, 1))
     x, w, b, g = case.arrays(0, dtype)
     assert b is not None
@@ -506,7 +522,7 @@ def text(value: Any) -> Any:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "complex128", "complex64"])
 def test_infinities_and_nan_follow_the_definition(dtype: str) -> None:
-    """Where infinite, NaN and finite results stand is what IEEE arithmetic on the definition's terms gives, zeros of padding included."""
+    """Infinite and NaN results stand where IEEE arithmetic on the definition's terms puts them."""
     for seed, case in enumerate(case for case in SECOND_GRID[::8] if case.bias):
         x, w, b, g = sprinkled(case, seed, dtype)
         for actual, expected in zip(
@@ -515,8 +531,33 @@ def test_infinities_and_nan_follow_the_definition(dtype: str) -> None:
             assert as_definition(actual) == text(expected), case
 
 
+def test_complex_infinities_are_those_of_their_products() -> None:
+    """Finite non-zero parts times infinity are infinite, whatever the shape: no sum is scaled."""
+    for channels, outputs, width in ((1, 1, 1), (3, 7, 5), (8, 2, 1), (2, 8, 40)):
+        rng = np.random.default_rng(width)
+        x, w, g = (
+            rng.integers(1, 9, shape) + 1j * rng.integers(1, 9, shape)
+            for shape in (
+                (2, channels, 1, width),
+                (outputs, channels, 1, 1),
+                (2, outputs, 1, width),
+            )
+        )
+        x[1, 0, 0, 0] = complex(3, -np.inf)
+        w[0, 0, 0, 0] = complex(np.inf, 2)
+        results = [npconv.conv2d(x, w), *npconv.conv2d_backward(g, x, w)]
+        expected = [
+            definition.conv2d(x, w, dtype="complex128"),
+            *definition.conv2d_backward(g, x, w, dtype="complex128"),
+        ]
+        for actual, wanted in zip(results, expected, strict=True):
+            assert actual is not None
+            assert as_definition(actual) == text(wanted)
+        assert not np.isnan(results[0][0]).any()
+
+
 def test_infinite_weight_over_padding_gives_nan() -> None:
-    """Zeros of padding are operands: inf * 0 is NaN where the weight hangs over the edge, inf or -inf elsewhere."""
+    """Zeros of padding are operands: inf * 0 is NaN where the weight hangs over the edge."""
     x = np.array([[[[1.0, -2.0, 3.0]]]])
     w = np.array([[[[np.inf, 1.0, 0.0]]]])
     y = npconv.conv2d(x, w, padding=(0, 1))
@@ -525,7 +566,7 @@ def test_infinite_weight_over_padding_gives_nan() -> None:
 
 
 def test_infinite_weight_reaches_only_what_it_touched() -> None:
-    """In the input gradient only terms that exist count: the zeros that a stride inserts are no operands."""
+    """In the input gradient only terms that exist count: zeros that a stride inserts do not."""
     w = np.array([[[[np.inf, 2.0]]]])
     g = np.array([[[[1.0, 3.0]]]])
     dx = npconv.conv2d_input((1, 1, 2, 6), w, g, stride=(2, 3))
@@ -550,7 +591,7 @@ def test_nan_stays_in_its_group_and_image() -> None:
 
 
 def test_overflow_underflow_and_signalling_nan_raise_no_warning() -> None:
-    """Infinity by overflow, zeros by underflow, inf - inf and signalling NaN are results without a warning; warnings are errors here."""
+    """Overflow, underflow, inf - inf and signalling NaN are results, whatever np.seterr says."""
     signalling = np.array([0x7F800001] * 6, np.uint32).view(np.float32)
     x = np.array([[[[3e38, -3e38, np.inf, 1e-30, 0.0, 1.0]]]], np.float32)
     w, g = x.reshape(6, 1, 1, 1).copy(), np.repeat(x, 6, axis=1)
@@ -619,7 +660,7 @@ def test_calls_are_torch_bit_for_bit(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8"])
 def test_integers_are_torch_wrapping_included(dtype: str) -> None:
-    """Forward over the whole range of each integer type that torch has equals torch's, modulo its width."""
+    """Forward over each integer type's whole range equals torch's, modulo its width."""
     torch = pytest.importorskip("torch")
     for seed, case in enumerate(GRID[::9]):
         x, w, b, _ = real(case, dtype, seed)
@@ -632,7 +673,7 @@ def test_integers_are_torch_wrapping_included(dtype: str) -> None:
 @pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch, of even kernels
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_named_padding_is_torch(padding: str) -> None:
-    """'same', with even kernels and unequal dilation, and 'valid' mean what they mean in torch, gradients included."""
+    """'same', with even kernels and unequal dilation, and 'valid' are torch's, gradients too."""
     torch = pytest.importorskip("torch")
     for seed, (kernel, dilation) in enumerate(
         itertools.product(((2, 3), (4, 1), (1, 2), (4, 2)), ((1, 1), (2, 1), (1, 3)))

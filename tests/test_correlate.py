@@ -1,4 +1,4 @@
-"""The blocked contraction: the formulas' results, whatever the blocks, the carrier and the number of axes."""
+"""The blocked contraction: the formulas' results, whatever the blocks, carrier, number of axes."""
 
 import itertools
 import math
@@ -61,7 +61,7 @@ def assembled(
 
 
 def contracted(x: Array, w: Array, g: Array, case: Case, carried: Any) -> list[Array]:
-    """Output without bias, input gradient, weight gradient from correlate; batched arrays, joined groups."""
+    """Output without bias, input gradient, weight gradient from correlate, for batched arrays."""
     c = case.geometry
     grouped = (
         (correlate.forward(x, w, c, carried), (c.batch, c.groups, c.group_out, *c.out), g.shape),
@@ -154,7 +154,7 @@ def test_contraction_holds_for_one_and_three_axes(
 
 
 def test_limits_split_every_axis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limits above do what they are there for: some block is a part of each axis of each result, and of the reduction."""
+    """The limits above split each axis that can be split, of the results and of the reduction."""
     x, w, _, g = SPLIT[0].arrays(0)
     c = SPLIT[0].geometry
     results = {
@@ -200,7 +200,7 @@ def test_limits_split_every_axis(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("buffer", "block"), [(400, 10), (2000, 50), (20_000, 1000)])
 def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch, buffer: int, block: int) -> None:
-    """No array of columns is larger than the buffer, or than the rows of one position where those alone are more."""
+    """No columns are larger than the buffer, or than one position's rows where those are more."""
     limited(monkeypatch, buffer, block)
     sizes: list[int] = []
     gather, scatter = correlate._gather, correlate._scatter
@@ -245,7 +245,7 @@ def test_boxes_tile_without_gap_or_overlap() -> None:
 
 @pytest.mark.parametrize(("batch", "group_in"), [(0, 2), (2, 0), (0, 0)])
 def test_empty_axes_give_empty_sums_or_zeros(batch: int, group_in: int) -> None:
-    """No images, or no channels: the blocks still tile each result, with zeros where a sum is empty."""
+    """No images, or no channels: blocks still tile each result, with zeros for empty sums."""
     case = Case(batch, 2, group_in, 3, (5, 4), (2, 3), (2, 1), (1, 0), (1, 1))
     x, w, _, g = case.arrays(0)
     y, dx, dw = contracted(x, w, g, case, formats.FLOAT64)

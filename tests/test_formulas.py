@@ -1,4 +1,4 @@
-"""The literal formulas, against nested loops: two independent ones for images, and any number of axes."""
+"""The literal formulas, against two independent nested loops, for any number of axes."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ def test_formulas_leave_their_arguments_alone() -> None:
 
 
 def test_crop_before_padding_would_be_wrong() -> None:
-    """Kernel 1, stride 5, padding 2 on extent 1: the one window reads padding, so the input gradient is 0."""
+    """Kernel 1, stride 5, padding 2, extent 1: the window reads padding, so the gradient is 0."""
     case = Case(2, 1, 1, 1, (1, 1), (1, 1), (5, 1), (2, 0), (1, 1))
     _, w, _, g = case.arrays(3, low=1)
     assert formulas.input_gradient(w, g, case.geometry).tolist() == [[[[0]]], [[[0]]]]

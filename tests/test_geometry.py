@@ -78,7 +78,7 @@ def parsed(
 
 
 def test_axis_counts_windows_by_sliding() -> None:
-    """Out is the number of windows that fit the padded axis, remainder what lies behind the last."""
+    """Out counts the windows that fit the padded axis, remainder what lies behind the last."""
     assert {axis.remainder for axis in ONE_AXIS} >= {0, 1, 2, 3, 4, 11}
     for axis in ONE_AXIS:
         found = positions(axis)
@@ -90,7 +90,7 @@ def test_axis_counts_windows_by_sliding() -> None:
 
 
 def test_axis_adjoint_pads_turn_windows_into_elements() -> None:
-    """Element i is met by window o under tap k where dilated position o*stride lies under the flipped tap of window i."""
+    """Dilated windows under flipped taps, padded so, meet the elements of windows under taps."""
     for axis in ONE_AXIS:
         before, after = axis.adjoint_pads
         assert before + axis.dilated_out + after == axis.extent + axis.span - 1, axis
@@ -130,7 +130,7 @@ def test_meet_finds_every_pair_on_whole_axes() -> None:
 
 
 def test_meet_finds_every_pair_in_every_sub_range() -> None:
-    """Restricted to any range of windows and of elements, meet yields just the pairs inside both."""
+    """Restricted to any range of windows and of elements, meet yields the pairs inside both."""
     for axis in FEW_AXES:
         for outputs, inputs in itertools.product(ranges(axis.out), ranges(axis.extent)):
             check_meet(axis, outputs, inputs)
@@ -147,7 +147,7 @@ def test_meet_finds_every_pair_of_any_axis(axis: tuple[Any, ...], data: st.DataO
 
 
 def test_windows_over_holds_every_window_that_reaches() -> None:
-    """Windows that reach a range of elements all lie in windows_over, which stays on the axis and is no wider than the spans."""
+    """Windows that reach a range of elements lie in windows_over, as wide as their spans."""
     for axis in ONE_AXIS:
         starts = [taps[0] - axis.before for taps in positions(axis)]
         found = pairs(axis)
@@ -214,7 +214,7 @@ def test_parse_reads_four_sides_in_order() -> None:
 
 
 def test_same_is_torch_rule() -> None:
-    """For stride 1, 'same' gives dilation*(kernel-1) zeros, the odd one at the end, and keeps the extents."""
+    """Stride 1: 'same' is dilation*(kernel-1) zeros, an odd one at the end; extents stay."""
     for extent, kernel, dilation in itertools.product(EXTENTS, KERNELS, DILATIONS):
         rows, columns = parsed((extent, extent + 1), (kernel, 2), 1, "same", (dilation, 1)).axes
         total = dilation * (kernel - 1)
@@ -224,7 +224,7 @@ def test_same_is_torch_rule() -> None:
 
 
 def test_same_upper_and_lower_are_tensorflow_and_onnx_rules() -> None:
-    """Any stride gives ceil(extent/stride) windows; TensorFlow's case split finds the same pads, ONNX's lower mirrors it."""
+    """Pads of any stride follow TensorFlow's rule for SAME, and ONNX's auto_pad in `lower`."""
     for extent, kernel, stride, dilation in itertools.product(EXTENTS, KERNELS, STRIDES, DILATIONS):
         span = dilation * (kernel - 1) + 1
         total = max(span - (extent % stride or stride), 0)
@@ -278,7 +278,7 @@ def test_shape_takes_any_ordered_sequence() -> None:
 
 
 def test_shown_is_one_line_of_bounded_length() -> None:
-    """Text for messages has no line breaks, no endless lists, and exists for ints that Python does not print."""
+    """Values in messages have no line breaks and no endless text, whatever their repr does."""
 
     class Lines:
         def __repr__(self) -> str:
@@ -311,6 +311,6 @@ def test_parse_counts_bytes_of_the_padded_input_exactly() -> None:
 def test_parse_refuses_sizes_that_only_numpy_would(
     input_size: tuple[int, ...], weight_size: tuple[int, ...], stride: int
 ) -> None:
-    """Sizes whose product overflows are refused here, also where an axis is empty, as NumPy counts."""
+    """Products that overflow are refused here, also where an axis is empty, as NumPy counts."""
     with pytest.raises(ValueError, match=r"would take more bytes than 64 bits can count$"):
         parse(input_size, weight_size, stride, 0, 1, 1)

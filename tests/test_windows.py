@@ -23,7 +23,7 @@ def surrounded(array: Array) -> Array:
 
 
 def test_pad_or_crop_holds_its_rule_for_all_signs() -> None:
-    """Element i of the result is array[i - before] where that exists and 0 elsewhere, also where a crop is longer than the array."""
+    """Element i is array[i - before] where that exists, else 0, in crops past the end too."""
     seen = set()
     for extent, before, after in itertools.product(range(1, 5), range(-7, 8), range(-7, 8)):
         if before + extent + after < 1:
@@ -44,7 +44,7 @@ def test_pad_or_crop_holds_its_rule_for_all_signs() -> None:
 
 
 def test_pad_or_crop_pads_before_it_crops() -> None:
-    """Kernel 1, stride 5, padding 2 on extent 1: the adjoint pads (-2, 2) move the one element out; cropping first keeps two zeros."""
+    """Kernel 1, stride 5, padding 2, extent 1: pads (-2, 2) drop the one element."""
     (axis,) = geometry.parse((1, 1, 1), (1, 1, 1), 5, 2, 1, 1, spatial=1).axes
     assert axis.adjoint_pads == (-2, 2)
     assert windows.pad_or_crop(np.array([7.0]), [axis.adjoint_pads]).tolist() == [0.0]
@@ -70,7 +70,7 @@ def test_pad_or_crop_holds_its_rule_on_several_axes(drawn: list[tuple[int, int, 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_pad_or_crop_and_dilate_keep_the_dtype_and_copy(dtype: str) -> None:
-    """The dtype stays, and the result shares no memory with the array, even where nothing changes."""
+    """The dtype stays, and the result shares no memory with the array, even if nothing changes."""
     array = np.arange(1, 7).reshape(1, 2, 3).astype(dtype)
     for result in (windows.pad_or_crop(array, [(0, 0), (0, 0)]), windows.dilate(array, (1, 1))):
         assert result.dtype == array.dtype
@@ -79,7 +79,7 @@ def test_pad_or_crop_and_dilate_keep_the_dtype_and_copy(dtype: str) -> None:
 
 
 def test_dilate_puts_zeros_between_neighbours_only() -> None:
-    """Element i lands at i*step, everything else is 0, and nothing stands behind the last element."""
+    """Element i lands at i*step, everything else is 0, and nothing stands behind the last one."""
     array = np.arange(1.0, 13.0).reshape(2, 2, 3)
     result = windows.dilate(array, (3, 2))
     assert result.shape == (2, 4, 5)
@@ -144,7 +144,7 @@ def slide_by_hand(array: Array, spans: Any, strides: Any, dilations: Any) -> Arr
 
 @pytest.mark.parametrize("spatial", [1, 2, 3])
 def test_slide_is_every_stride_th_window_with_every_dilation_th_element(spatial: int) -> None:
-    """Window o, tap k is element o*stride + k*dilation, axis by axis, for unequal strides and dilations."""
+    """Window o, tap k is element o*stride + k*dilation, for unequal strides and dilations."""
     rng = np.random.default_rng(0)
     array = surrounded(rng.integers(-99, 99, (2, *(11, 9, 7)[:spatial])).astype(float))
     spans, strides, dilations = (5, 4, 3)[:spatial], (3, 2, 4)[:spatial], (2, 3, 1)[:spatial]
@@ -153,7 +153,7 @@ def test_slide_is_every_stride_th_window_with_every_dilation_th_element(spatial:
 
 
 def test_windows_takes_spans_strides_and_dilations_of_the_geometry() -> None:
-    """Windows of the padded input are those of each axis' own numbers; nothing is read outside, nothing can be written."""
+    """Windows follow each axis' own numbers, read nothing outside, and can't be written."""
     for first, second in itertools.pairwise(AXES):
         (h, kh, sh, dh, ph), (w, kw, sw, dw, pw) = first, second
         g = geometry.parse((2, 1, h, w), (1, 1, kh, kw), (sh, sw), (ph, pw), (dh, dw), 1)
