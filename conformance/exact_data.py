@@ -23,6 +23,7 @@ FORMATS = {
 }
 PARTS = {"complex64": "float32", "complex128": "float64"}
 DTYPES = (*FORMATS, *PARTS)
+INTEGERS = tuple(f"{u}int{size}" for u in ("", "u") for size in (8, 16, 32, 64))
 OPERATIONS = ("forward", "grad_input", "grad_weight", "grad_bias")
 
 
@@ -84,13 +85,14 @@ def ties(draw: Draw, shape: Sequence[int], f: Format) -> Array:
     """Powers of 2 that put a sum at a tie, or off it by a bit that a double rounding loses."""
     p = f.bits
     steps = [0, 0, 0, -1, 1 - p, -p, -p - 1, -2 * p, -53, -54, -60, -106]
-    exponents = np.array([s for s in steps if s > f.least])[draw.below(12, shape) % sum(s > f.least for s in steps)]
-    return draw.signs(shape) * np.ldexp(1.0, exponents)
+    exponents = np.array([step for step in steps if step > f.least])
+    return draw.signs(shape) * np.ldexp(1.0, exponents[draw.below(len(exponents), shape)])
 
 
 def odd_neighbours(draw: Draw, shape: Sequence[int], f: Format) -> Array:
     """1 and its neighbours, halves of last bits: ties of both parities."""
-    choices = np.array([1.0, 1 + 2.0 ** (1 - f.bits), 1 - 2.0**-f.bits, 2.0 ** -min(f.bits, -f.least)])
+    last = 2.0 ** (1 - f.bits)
+    choices = np.array([1, 1 + last, 1 - last / 2, 2.0 ** -min(f.bits, -f.least)])
     return draw.signs(shape) * choices[draw.below(4, shape)]
 
 
@@ -199,6 +201,9 @@ def dtype_of(name: str) -> np.dtype[Any]:
 def array(draw: Draw, shape: Sequence[int], dtype: str, kind: str) -> Array:
     """Return an array of a kind of data; the parts of complex numbers are drawn apart."""
     wanted = dtype_of(dtype)
+    if dtype in INTEGERS:
+        words = draw.below(2**32, shape) * 2**31 + draw.below(2**31, shape)
+        return (words if kind == "long_integers" else draw.below(17, shape) - 8).astype(wanted)
     limits = Format(*FORMATS[PARTS.get(dtype, dtype)])
     with np.errstate(all="ignore"):
         if dtype in PARTS:
@@ -260,16 +265,20 @@ def results(module: Any, given: Case, **options: Any) -> dict[str, Any]:
 
 
 def bits(values: Any, dtype: str) -> Array:
-    """Return numbers of `dtype` as unsigned integers, parts of complex ones apart, NaNs as one.
+    """Return numbers of `dtype` as unsigned integers, the parts of complex ones apart.
 
-    Nested lists of Python floats come from the definition, which has rounded them already.
+    The definition's nested lists of Python numbers have been rounded already; as its NaNs have
+    no bits, those of the quiet NaN without sign or payload stand for them.
     """
     wanted = dtype_of(dtype)
+    if dtype in INTEGERS:
+        return np.array(values, wanted).reshape(-1).view(f"u{wanted.itemsize}")
     if dtype in PARTS:
         numbers = np.array(values, wanted).reshape(-1).view(PARTS[dtype])
     else:
         numbers = np.array(values, np.float64 if isinstance(values, list) else None).astype(wanted)
     words = numbers.reshape(-1).view(f"u{numbers.itemsize}")
     quiet = np.full(1, np.nan, numbers.dtype).view(words.dtype)
-    # The definition's NaNs have no payload to compare.
-    return np.where(np.isnan(numbers.reshape(-1)), quiet, words) if isinstance(values, list) else words
+    return (
+        np.where(np.isnan(numbers.reshape(-1)), quiet, words) if isinstance(values, list) else words
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from npconv import exact
-from npconv.bounds import DTYPE_FORMATS, Arithmetic, Call, bound, growth, size, terms
+from npconv.bounds import Arithmetic, Call, bound, growth, size, terms
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,7 +60,9 @@ def reference(call: Call, arithmetic: Arithmetic, *, signs: bool = False) -> Ref
     poisoned = {name: ~np.isfinite(array) for name, array in factors.items()}
     clean = call
     if any(mask.any() for mask in poisoned.values()):
-        zeroed = {name: np.where(poisoned[name], 0, a).astype(a.dtype) for name, a in factors.items()}
+        zeroed = {
+            name: np.where(poisoned[name], 0, a).astype(a.dtype) for name, a in factors.items()
+        }
         clean = _with(call, zeroed)
     wide = np.dtype(np.complex128 if call.dtype.kind == "c" else np.float64)
     precise = arithmetic.sums.bits > 24
@@ -129,7 +131,7 @@ def _same(result: Array, want: Array) -> Array:
     equal = np.asarray(result == want)
     if result.dtype.kind in "iu":
         return equal
-    return np.asarray(equal | ((result != result) & (want != want)))
+    return np.asarray(equal | (np.isnan(result) & np.isnan(want)))
 
 
 def _with(call: Call, factors: Mapping[str, Array]) -> Call:
@@ -152,9 +154,9 @@ def _special(
     """Add where NaN and infinity must show and where they may.
 
     A non-finite element must reach each result that it is an operand of with an element of the
-    other array. Over a zero of the padding (a weight in the output and the input gradient,
-    grad_output in the weight gradient) it may show or not: 0 * inf is NaN, but whether the zeros
-    are operands differs between correct implementations.
+    other array. Over a zero of the padding, or one that a textbook's gradient puts between the
+    elements of grad_output, it may show or not: 0 * inf is NaN, but whether such zeros are
+    operands differs between correct implementations.
     """
     ones = {name: np.ones(array.shape) for name, array in call.factors.items()}
     must = np.zeros(known.values.shape, bool)
@@ -164,11 +166,7 @@ def _special(
             if name == "bias":
                 others = {other: np.zeros_like(a) for other, a in others.items()}
             must |= call.on({**others, name: mask.astype(np.float64)}) > 0
-    free = np.zeros(must.shape, bool)
-    over_padding = {"forward": "weight", "grad_input": "weight", "grad_weight": "grad_output"}
-    poison = poisoned.get(over_padding.get(call.op, ""))
-    if poison is not None and poison.any():
-        free = free | _meets_padding(call, poison)
+    free = _meets_zeros(call, poisoned)
     if arithmetic.algorithm != "direct" and call.op != "grad_bias":
         free = free | _spread(call, arithmetic, must | free)
     right = call.on(call.factors, known.values.dtype)
@@ -179,31 +177,43 @@ def _special(
     return replace(known, values=values, must=must, free=free, any_kind=loose)
 
 
-def _meets_padding(call: Call, poison: Array) -> Array:
-    """Return the elements of the result whose channels such a factor belongs to."""
+def _meets_zeros(call: Call, poisoned: Mapping[str, Array]) -> Array:
+    """Return where zeros of the padding, or between the errors (stride > 1), may meet a factor."""
     geometry = call.geometry
-    assert geometry is not None
-    if call.op == "grad_weight":
-        axes = (0, 2, 3) if poison.ndim == 4 else (1, 2)
-        return np.broadcast_to(poison.any(axes)[:, None, None, None], geometry.weight_shape)
+    if geometry is None:
+        return np.zeros(call.factors["grad_output"].shape[1], bool)
     if call.op == "forward":
-        return np.broadcast_to(poison.any((1, 2, 3))[:, None, None], geometry.output_shape)
-    # Zeros between the errors (stride > 1) are no padding: an element meets a tap only where
-    # their distance is a multiple of the stride.
-    on_grid = [
-        (np.arange(a.extent)[:, None] + a.before - a.dilation * np.arange(a.kernel)) % a.stride == 0
-        for a in geometry.axes
+        hit = np.asarray(poisoned["weight"].any((1, 2, 3)))
+        return np.broadcast_to(hit[:, None, None], geometry.output_shape)
+    groups = geometry.groups
+    if call.op == "grad_input":
+        taps = poisoned["weight"].reshape(groups, geometry.group_out, geometry.group_in, -1)
+        hit = np.asarray(taps.any((1, 3))).reshape(-1)
+        return np.broadcast_to(hit[:, None, None], geometry.input_shape)
+    errors, elements = poisoned["grad_output"], poisoned["input"]
+    hit = np.asarray(errors.any((0, 2, 3) if errors.ndim == 4 else (1, 2)))
+    # Where a tap finds an element within the output's extent, windows that the stride leaves
+    # out included.
+    near = [
+        (place >= 0) & (place <= (axis.out - 1) * axis.stride)
+        for axis in geometry.axes
+        for place in [
+            np.arange(axis.extent)[:, None] + axis.before - axis.dilation * np.arange(axis.kernel)
+        ]
     ]
-    taps = poison.reshape(geometry.groups, geometry.group_out, *poison.shape[1:]).any(1)
-    flags = np.einsum("gckt,uk,vt->gcuv", *(m.astype(np.float64) for m in (taps, *on_grid))) > 0
-    flags = flags.reshape(geometry.in_channels, *geometry.extents)
-    return np.broadcast_to(flags, geometry.input_shape)
+    planes = elements.any(0) if elements.ndim == 4 else elements
+    found = np.einsum("chw,hk,wt->ckt", *(m.astype(np.float64) for m in (planes, *near))) > 0
+    per_group = found.reshape(groups, 1, geometry.group_in, *geometry.kernel)
+    per_group = np.broadcast_to(
+        per_group, (groups, geometry.group_out, *per_group.shape[2:])
+    ).reshape(geometry.weight_shape)
+    return np.asarray(per_group | hit[:, None, None, None])
 
 
 def _spread(call: Call, arithmetic: Arithmetic, reached: Array) -> Array:
     """Widen to whole tiles: all of a plane for FFT and for kernels, else a tile's reach on each side."""
     if arithmetic.algorithm == "fft" or call.op == "grad_weight":
-        return np.broadcast_to(reached.any((-2, -1), keepdims=True), reached.shape)
+        return np.broadcast_to(np.asarray(reached.any((-2, -1), keepdims=True)), reached.shape)
     reach = int(arithmetic.algorithm[-1]) - 1
     for axis in (-2, -1):
         pads = [(0, 0)] * reached.ndim
@@ -211,5 +221,5 @@ def _spread(call: Call, arithmetic: Arithmetic, reached: Array) -> Array:
         view = np.lib.stride_tricks.sliding_window_view(
             np.pad(reached, pads), 2 * reach + 1, axis=axis
         )
-        reached = view.any(-1)
+        reached = np.asarray(view.any(-1))
     return reached

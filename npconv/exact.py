@@ -33,8 +33,61 @@ def conv2d(
     dilation: Pair = 1,
     groups: int = 1,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> Array:
+    r"""Correlate images with kernels as `npconv.conv2d` does, each element correctly rounded.
+
+    .. math::
+
+        y_{n,f,i,j} = \circ \Bigl( b_f + \sum_{c,k,t}
+            x_{n,\; \lfloor f/F_g \rfloor C_g + c,\; i s_h + k d_h - p_h,\; j s_w + t d_w - p_w}
+            \; w_{f,c,k,t} \Bigr)
+
+    where :math:`\circ` rounds the exact sum of exact products once to the result's dtype, to
+    nearest, ties to even; real and imaginary parts of complex results each for themselves.
+
+    Parameters
+    ----------
+    input, weight, bias, stride, padding, dilation, groups, dtype
+        As in `npconv.conv2d`.
+
+    Returns
+    -------
+    numpy.ndarray
+        As `npconv.conv2d`, and integers are its own. The same bits on every machine, with every
+        NumPy, BLAS and number of threads.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `npconv.conv2d`.
+
+    Notes
+    -----
+    A sum that is exactly zero is +0, and one that underflows keeps its sign. Overflow gives an
+    infinity by IEEE 754's rule. Infinities and NaNs among the operands, zeros of padding
+    included, act as in `npconv.definition`; every NaN is the quiet one without sign or payload.
+    Sources: Ziv, 'Fast evaluation of elementary mathematical functions with correctly rounded
+    last bit' (1991); Ozaki, Ogita, Oishi and Rump, 'Error-free transformations of matrix
+    multiplication' (2012). docs/exact.md derives the radii.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import npconv
+    >>> from npconv import exact
+    >>> x = np.array([1e300, 1e-300, -1e300, 3.0]).reshape(1, 4, 1, 1)
+    >>> w = np.array([1e300, 1e-300, 1e300, 5.0]).reshape(1, 4, 1, 1)
+    >>> exact.conv2d(x, w).item()
+    15.0
+
+    A tie in float32 that a float64 sum cannot tell from 1 + 2**-24 + 2**-77:
+
+    >>> x = np.array([1, 2.0**-24, 2.0**-77], np.float32).reshape(1, 3, 1, 1)
+    >>> w = np.ones_like(x)
+    >>> [float(call(x, w).item()).hex() for call in (npconv.conv2d, exact.conv2d)]
+    ['0x1.0000000000000p+0', '0x1.0000020000000p+0']
+    """
     arrays = {"input": input, "weight": weight, "bias": bias}
     call = read("exact.conv2d", arrays, {}, stride, padding, dilation, groups, dtype)
     if formats.family(call.dtype) == "integer":
@@ -51,8 +104,30 @@ def conv2d_input(
     dilation: Pair = 1,
     groups: int = 1,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> Array:
+    r"""Return the gradient of `conv2d` with respect to its input, each element correctly rounded.
+
+    .. math::
+
+        \bar x_{n,c,u,v} = \circ \sum_{f,k,t} \;
+            \sum_{\substack{i s_h + k d_h - p_h = u \\ j s_w + t d_w - p_w = v}}
+            \bar y_{n,f,i,j} \; w^*_{f,c,k,t}
+
+    over the output channels f of c's group. Parameters, result and errors are those of
+    `npconv.conv2d_input`, rounding and sources those of `conv2d`; only terms of this sum are
+    operands, and an element without any is +0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from npconv import exact
+    >>> w = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> exact.conv2d_input((1, 1, 3, 4), w, np.array([[[[10.0, 1.0]]]]), stride=2)
+    array([[[[10., 20.,  1.,  2.],
+             [30., 40.,  3.,  4.],
+             [ 0.,  0.,  0.,  0.]]]])
+    """
     arrays, sizes = {"weight": weight, "grad_output": grad_output}, {"input_size": input_size}
     call = read("exact.conv2d_input", arrays, sizes, stride, padding, dilation, groups, dtype)
     if formats.family(call.dtype) == "integer":
@@ -70,8 +145,27 @@ def conv2d_weight(
     dilation: Pair = 1,
     groups: int = 1,
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> Array:
+    r"""Return the gradient of `conv2d` with respect to its weight, each element correctly rounded.
+
+    .. math::
+
+        \bar w_{f,c,k,t} = \circ \sum_{n,i,j} \bar y_{n,f,i,j} \;
+            x^*_{n,\; \lfloor f/F_g \rfloor C_g + c,\; i s_h + k d_h - p_h,\; j s_w + t d_w - p_w}
+
+    Parameters, result and errors are those of `npconv.conv2d_weight`, rounding and sources those
+    of `conv2d`; zeros of padding are operands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from npconv import exact
+    >>> x = np.arange(12.0).reshape(1, 1, 3, 4)
+    >>> exact.conv2d_weight(x, (1, 1, 2, 2), np.array([[[[10.0, 1.0]]]]), stride=2)
+    array([[[[ 2., 13.],
+             [46., 57.]]]])
+    """
     arrays, sizes = {"input": input, "grad_output": grad_output}, {"weight_size": weight_size}
     call = read("exact.conv2d_weight", arrays, sizes, stride, padding, dilation, groups, dtype)
     if formats.family(call.dtype) == "integer":
@@ -80,7 +174,19 @@ def conv2d_weight(
     return _weight_gradient(call)
 
 
-def conv2d_bias(grad_output: ArrayLike, *, dtype: DTypeLike = None) -> Array:
+def conv2d_bias(grad_output: ArrayLike, *, dtype: DTypeLike | None = None) -> Array:
+    r"""Return the gradient of the bias, :math:`\bar b_f = \circ \sum_{n,i,j} \bar y_{n,f,i,j}`.
+
+    Parameters, result and errors are those of `npconv.conv2d_bias`, rounding and sources those
+    of `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from npconv import exact
+    >>> exact.conv2d_bias(np.array([1e16, 1.0, -1e16]).reshape(1, 1, 1, 3))
+    array([1.])
+    """
     grad, given, result = read_grad_output("exact.conv2d_bias", grad_output, dtype)
     if formats.family(given) == "integer":
         return conv.conv2d_bias(grad_output, dtype=dtype)
@@ -97,8 +203,21 @@ def conv2d_backward(
     groups: int = 1,
     output_mask: Sequence[bool] = (True, True, True),
     *,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
 ) -> tuple[Array | None, Array | None, Array | None]:
+    """Return the three gradients of `conv2d`, each element correctly rounded.
+
+    Parameters, result and errors are those of `npconv.conv2d_backward`; the gradients are
+    `conv2d_input`, `conv2d_weight` and `conv2d_bias`, whose formulas and sources hold here too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from npconv import exact
+    >>> x, w, g = np.ones((1, 2, 4, 5)), np.ones((3, 2, 2, 2)), np.ones((1, 3, 3, 4))
+    >>> [None if a is None else a.shape for a in exact.conv2d_backward(g, x, w)]
+    [(1, 2, 4, 5), (3, 2, 2, 2), (3,)]
+    """
     arrays = {"grad_output": grad_output, "input": input, "weight": weight}
     mask = read_mask("exact.conv2d_backward", output_mask, arrays)
     call = read("exact.conv2d_backward", arrays, {}, stride, padding, dilation, groups, dtype)
@@ -120,7 +239,9 @@ def _forward(call: Arguments) -> Array:
     output = np.zeros(geometry.output_shape, call.result)
     view = output.reshape(geometry.batch, geometry.groups, geometry.group_out, *geometry.out)
     bias = None if call.bias is None else call.bias.reshape(geometry.groups, -1)
-    _fill(view, operands.forward(call.input, call.weight, geometry), call.input, call.weight, bias)
+    _fill(
+        view, operands.forward(call.input, call.weight, geometry), [call.input, call.weight], bias
+    )
     return output
 
 
@@ -131,7 +252,7 @@ def _input_gradient(call: Arguments) -> Array:
     gradient = np.zeros(geometry.input_shape, call.result)
     view = gradient.reshape(geometry.batch, geometry.groups, geometry.group_in, *geometry.extents)
     tiles = operands.input_gradient(call.weight, call.grad_output, geometry)
-    _fill(view, tiles, call.weight, call.grad_output)
+    _fill(view, tiles, [call.weight, call.grad_output])
     return gradient
 
 
@@ -144,25 +265,24 @@ def _weight_gradient(call: Arguments) -> Array:
         geometry.groups, geometry.group_out, geometry.group_in, *geometry.kernel
     )
     tiles = operands.weight_gradient(call.input, call.grad_output, geometry)
-    _fill(view, tiles, call.input, call.grad_output)
+    _fill(view, tiles, [call.input, call.grad_output])
     return gradient
 
 
 def _bias_gradient(grad_output: Array, result: DType) -> Array:
     gradient = np.zeros(grad_output.shape[1], result)
-    ones = np.ones(1, grad_output.dtype)
-    _fill(gradient[None], operands.bias_gradient(grad_output), grad_output, ones)
+    _fill(gradient[None], operands.bias_gradient(grad_output), [grad_output])
     return gradient
 
 
 def _fill(
-    result: Array, tiles: Iterator[Tile], first: Array, second: Array, bias: Array | None = None
+    result: Array, tiles: Iterator[Tile], factors: list[Array], bias: Array | None = None
 ) -> None:
     """Write correctly rounded tiles into `result`."""
-    complex_numbers = formats.family(first.dtype) == "complex"
+    complex_numbers = formats.family(factors[0].dtype) == "complex"
     # What overflows or is invalid on the way is told by its radius.
     with np.errstate(all="ignore"):
-        facts = rounding.facts(result.dtype, [first, second] + ([] if bias is None else [bias]))
+        facts = rounding.facts(result.dtype, factors + ([] if bias is None else [bias]))
         for tile in tiles:
             values = rounding.rounded(tile, _bias_rows(tile, bias, complex_numbers), facts)
             if complex_numbers:

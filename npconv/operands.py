@@ -42,7 +42,8 @@ LENGTH = 2**13
 class Tile:
     """The part `where` of the result; `pieces` yields, afresh at each call, what it is made of.
 
-    Values come in `shape` (g, rows, columns), the parts of complex ones as rows. `spread` is what the columns are in the result; its first
+    Values come in `shape` (g, rows, columns), the parts of complex ones as rows. `rows` says
+    which groups and channels these are, `spread` what the columns are in the result; its first
     axis is the batch, which the result has in front, where `batch_first`.
     """
 
@@ -245,8 +246,10 @@ def _residue_tiles(
     features = _chunks(geometry.group_out, LENGTH // (taps * parts))
 
     def kernels(g: slice, c: slice, f: slice) -> Vectors:
-        block = w[g, f, c][:, :, :, *np.ix_(*(residue.taps for residue in residues))]
-        block = formats.load(np.moveaxis(block, 2, 1), carried).conj()
+        block = np.moveaxis(w[g, f, c], 2, 1)
+        for position, residue in enumerate(residues):
+            block = block.take(residue.taps, 3 + position)
+        block = formats.load(block, carried).conj()
         return _left(block.reshape(length(g), length(c), length(f) * taps))
 
     def errors(g: slice, place: Slices, f: slice) -> Vectors:
@@ -289,6 +292,7 @@ def _met(e: Array, residues: Sequence[_Residue], places: Slices, carried: DType)
 
 def _plan(groups: int, rows: int, terms: int) -> tuple[int, int, int]:
     """Return how many groups, rows and columns a tile has whose vectors have `terms` numbers."""
+    terms = max(1, terms)
     together = max(1, min(groups, SIDE // (terms * 2**8)))
     rows = max(1, min(rows, SIDE // (together * terms)))
     positions = max(1, min(2 * SIDE // (together * terms), TILE // (together * rows)))

@@ -1,4 +1,4 @@
-"""Inner products of many vectors at once, each with a radius that its exact value is within, or exact.
+"""Inner products of many vectors at once: each with a radius around its exact value, or exact.
 
 Three ways, from fast to slow: `plain` is one matrix product; `split` cuts the numbers so that
 matrix products of the parts are exact where it matters; `exact` serves single elements and
@@ -37,7 +37,7 @@ class Vectors:
     @cached_property
     def squares(self) -> Array:
         """Sums of squares (g, rows), rounded, at least the exact sum less K * 2**-1022."""
-        return np.einsum("gmk,gmk->gm", self.values, self.values)
+        return np.asarray(np.einsum("gmk,gmk->gm", self.values, self.values))
 
     @cached_property
     def some(self) -> Array:
@@ -48,7 +48,7 @@ class Vectors:
     def tops(self) -> Array:
         """Exponents e (g, rows) with every magnitude below 2**e."""
         largest = self.values.max(-1, initial=0.0)
-        return np.frexp(np.maximum(largest, -self.values.min(-1, initial=0.0)))[1]
+        return np.asarray(np.frexp(np.maximum(largest, -self.values.min(-1, initial=0.0)))[1])
 
     @property
     def safe(self) -> Array:
@@ -208,7 +208,7 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def exact(
-    pieces: Iterable[Piece], bias: Array, where: tuple[Array, Array, Array], *, wide: bool
+    pieces: Iterable[Piece], bias: Array, where: tuple[Array, ...], *, wide: bool
 ) -> tuple[Array, Array]:
     """Return single inner products plus bias, rounded to float64, and the sign of what is left.
 
