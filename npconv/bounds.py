@@ -159,8 +159,7 @@ def parse(name: str) -> Arithmetic:
     """
     base, slash, algorithm = str(name).partition("/")
     if (
-        not isinstance(name, str)
-        or base not in ARITHMETICS
+        base not in ARITHMETICS
         or (slash and algorithm not in CLASSES)
         or (slash and base == "integer")
     ):
@@ -186,11 +185,6 @@ class Bound:
 
     values: Array
     gauge: Array
-
-    @property
-    def undecided(self) -> Array:
-        """Where the bound reaches the gauge, so that nothing can be said."""
-        return np.asarray((self.values >= self.gauge) & (self.gauge > 0))
 
 
 def error_bound(
@@ -296,15 +290,20 @@ class Call:
         )
         rest = (self.stride, self.padding, self.dilation, self.groups)
         if self.op == "forward":
-            given = (factors["input"], factors["weight"], factors.get("bias"))
-            return np.asarray(forward(*given, *rest, dtype=dtype))
+            bias = factors.get("bias")
+            return np.asarray(
+                forward(factors["input"], factors["weight"], bias, *rest, dtype=dtype)
+            )
+        error = factors["grad_output"]
         if self.op == "grad_input":
-            given = (self.arrays[0], factors["weight"], factors["grad_output"])
-            return np.asarray(to_input(*given, *rest, dtype=dtype))
+            return np.asarray(
+                to_input(self.arrays[0], factors["weight"], error, *rest, dtype=dtype)
+            )
         if self.op == "grad_weight":
-            given = (factors["input"], self.arrays[1], factors["grad_output"])
-            return np.asarray(to_weight(*given, *rest, dtype=dtype))
-        return np.asarray(to_bias(factors["grad_output"], dtype=dtype))
+            return np.asarray(
+                to_weight(factors["input"], self.arrays[1], error, *rest, dtype=dtype)
+            )
+        return np.asarray(to_bias(error, dtype=dtype))
 
 
 def arguments(
@@ -360,15 +359,16 @@ def bound(
         if arithmetic.algorithm != "direct" and call.op != "grad_bias":
             relative, wide = _transformed(call, arithmetic, factors, gauge)
             errors = np.maximum(errors, relative * wide)
-        errors = errors + _underflow(call, arithmetic)
+        errors = errors + _small(call, arithmetic, factors) + _underflow(call, arithmetic, factors)
         if arithmetic.result.bits < arithmetic.sums.bits:
             if value is None:
                 value = call.on(call.factors, _wide(call.dtype))
             errors = errors + arithmetic.result.unit * (size(value) + errors)
             errors = errors + _least(arithmetic.result)
-        errors = np.where(wide > 0, errors, 0.0)
-    finite = np.isfinite(errors)
-    return Bound(np.where(finite, errors, np.inf), wide)
+        errors = np.where(wide == 0, 0.0, errors)
+        if _overflowing(call, arithmetic, factors):
+            errors = np.full_like(errors, np.inf)
+    return Bound(np.where(np.isfinite(errors), errors, np.inf), wide)
 
 
 def size(array: Array) -> Array:
@@ -425,14 +425,17 @@ def _direct(
     call: Call, arithmetic: Arithmetic, factors: Mapping[str, Array], gauge: Array, signs: bool
 ) -> Array:
     u, n = arithmetic.sum_unit, _roundings(call, arithmetic)
-    entry = _input_growth(call, arithmetic) + _subnormal_entry(call, arithmetic)
+    entry = _input_growth(call, arithmetic)
     if call.dtype.kind == "c" and call.op != "grad_bias":
         # Both parts of a product from three real ones: sums of magnitude up to twice the gauge,
         # two more roundings on the way in and two on the way out; or four products, 2n terms.
         factor = max(2 * growth(u, n + 4), growth(u, 2 * n))
         return np.asarray(((1 + factor) * (1 + 2 * entry) - 1) * gauge)
-    worst = ((1 + growth(u, n)) * (1 + entry) - 1) * gauge
-    if not signs or n * u > 0.01:
+    # The pieces of a splitting are a little more than the whole.
+    pieces = 1.02 if arithmetic.products > 1 else 1.0
+    worst = ((1 + pieces * growth(u, n)) * (1 + entry) - 1) * gauge
+    # Truncation errs by more than the unit of a sum whose terms cancel.
+    if not signs or n * u > 0.01 or u > arithmetic.sums.unit:
         return np.asarray(worst)
     squares = call.on({name: array * array for name, array in factors.items()})
     norm = np.sqrt(squares) * (1 + 2.0**-40)
@@ -440,19 +443,37 @@ def _direct(
     return np.minimum(worst, likely + entry * gauge)
 
 
-def _subnormal_entry(call: Call, arithmetic: Arithmetic) -> float:
-    """Return infinity where factors lie outside the range in which rounding is relative, else 0."""
+def _overflowing(call: Call, arithmetic: Arithmetic, factors: Mapping[str, Array]) -> bool:
+    """Whether a factor becomes infinite where it is rounded to the format of inputs."""
     given = DTYPE_FORMATS.get(call.dtype.name, FLOAT64)
-    fewer = given.bits > arithmetic.inputs.bits or arithmetic.products > 1
-    if not fewer:
+    if given.bits <= arithmetic.inputs.bits:
+        return False
+    return any(
+        array[np.isfinite(array)].max(initial=0) >= arithmetic.inputs.overflow
+        for array in factors.values()
+    )
+
+
+def _small(call: Call, arithmetic: Arithmetic, factors: Mapping[str, Array]) -> Array | float:
+    """Return what is lost at most of factors too small to be rounded relatively: all of them.
+
+    Such are subnormal numbers of the format that they are rounded to, and, as hardware may take
+    them for zero, of every format but float16; pieces of a splitting vanish earlier.
+    """
+    given = DTYPE_FORMATS.get(call.dtype.name, FLOAT64)
+    if given.bits <= arithmetic.inputs.bits and given.least > FORMATS["float32"].least:
         return 0.0
-    least = arithmetic.inputs.normal * (2.0**24 if arithmetic.products > 1 else 1.0)
-    for array in call.factors.values():
-        sizes = size(array)
-        sizes = sizes[(sizes > 0) & np.isfinite(sizes)]
-        if sizes.size and (sizes.min() < least or sizes.max() >= arithmetic.inputs.overflow):
-            return math.inf
-    return 0.0
+    least = max(arithmetic.inputs.normal, given.normal) * (2.0**24 if arithmetic.products > 1 else 1)
+    lost: Array | float = 0.0
+    for name, array in factors.items():
+        small = (array > 0) & (array < least)
+        if small.any():
+            others = {
+                other: np.zeros_like(found) if "bias" in (name, other) else found
+                for other, found in factors.items()
+            }
+            lost = lost + call.on({**others, name: np.where(small, array, 0.0)})
+    return 1.01 * lost
 
 
 def _least(result: Format) -> float:
@@ -460,12 +481,15 @@ def _least(result: Format) -> float:
     return result.spacing / 2 if result.least > -126 else result.normal
 
 
-def _underflow(call: Call, arithmetic: Arithmetic) -> float:
+def _underflow(call: Call, arithmetic: Arithmetic, factors: Mapping[str, Array]) -> float:
     """Return the most that underflow adds: once for each product and each addition."""
     n = _roundings(call, arithmetic) * (4 if call.dtype.kind == "c" else 1)
-    if arithmetic.algorithm != "direct":
-        n = 64 * n
-    return 2.0 * (n + 1) * _least(arithmetic.sums)
+    lost = 2.0 * (n + 1) * _least(arithmetic.sums)
+    if arithmetic.algorithm == "direct" or call.op == "grad_bias":
+        return lost
+    # What vanishes in a transform is multiplied by the other factor and by the matrices.
+    largest = max((float(a[np.isfinite(a)].max(initial=0)) for a in factors.values()), default=0.0)
+    return 2.0**10 * lost * (1 + largest)
 
 
 def _wide(dtype: np.dtype[Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +16,20 @@ from npconv.oracle.protocol import Implementation, NotAnImplementationError
 NAMES = ("definition", "formulas", "torch")
 
 
+#: npconv's own folder, and what Python calls its import system.
+_OURS = (str(Path(__file__).resolve().parents[1]), "<frozen importlib")
+
+
 class TargetError(Exception):
     """The target is not found, cannot be imported, or is no implementation."""
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return a traceback from the first frame that is neither npconv's nor the import system's."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
 
 
 def load(target: str) -> Implementation:
@@ -31,8 +44,8 @@ def load(target: str) -> Implementation:
     Raises
     ------
     TargetError
-        If there is no such file, module or attribute, if a package that it needs is missing,
-        or if it has none of the functions. An error inside the user's own file is not caught.
+        If there is no such file, module or attribute, if it has none of the functions, or if
+        importing it raises: the message then ends with the traceback.
     """
     try:
         return Implementation.of(_find(target), target)
@@ -54,15 +67,20 @@ def _find(target: str) -> Any:
             raise TargetError(
                 f"target {target!r} needs the package {error.name}: pip install 'npconv[{target}]'"
             ) from None
+        except Exception as error:
+            raise _not_imported(target, error) from error
     place, colon, attribute = target.rpartition(":")
     if target.endswith(".py"):
         place, attribute = target, ""
     elif not colon or not place or not attribute:
-        raise TargetError(
-            f"target {target!r} must be one of {', '.join(NAMES)}, package.module:attribute, "
-            "path/to/file.py or path/to/file.py:attribute"
-        )
-    found: Any = _from_file(Path(place)) if place.endswith(".py") else _module(place)
+        raise TargetError(_form(target))
+    found: Any
+    try:
+        found = _from_file(Path(place)) if place.endswith(".py") else _module(target, place)
+    except (TargetError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a script that ends Python must not end this command
+        raise _not_imported(target, error) from error
     for name in attribute.split(".") if attribute else ():
         try:
             found = getattr(found, name)
@@ -73,7 +91,24 @@ def _find(target: str) -> Any:
     return found
 
 
-def _module(name: str) -> ModuleType:
+def _form(target: str) -> str:
+    forms = f"{', '.join(NAMES)}, package.module:attribute, path/to/file.py[:attribute]"
+    return f"target {target!r} must be one of {forms}"
+
+
+def _not_imported(target: str, error: BaseException) -> TargetError:
+    fact = (
+        "ended Python while it was imported (a script's own run belongs under "
+        "`if __name__ == '__main__':`)"
+        if isinstance(error, SystemExit)
+        else "cannot be imported"
+    )
+    return TargetError(f"target {target!r} {fact}\n{traceback_of(error)}")
+
+
+def _module(target: str, name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise TargetError(_form(target))
     # The command's own folder comes first, as for `python -m`.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -81,7 +116,7 @@ def _module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise TargetError(f"there is no module {name!r}") from None
+            raise TargetError(f"target {target!r}: there is no module {name!r}") from None
         raise
 
 
@@ -97,13 +132,17 @@ def _from_file(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    # A file's neighbours can be imported from it, as when it is run as a script.
-    sys.path.insert(0, str(resolved.parent))
+    # A file's neighbours can be imported from it, as when it is run as a script; once it is
+    # imported they come last, so that none of them hides a module that npconv needs.
+    folder = str(resolved.parent)
+    sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     finally:
-        sys.path.remove(str(resolved.parent))
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.append(folder)
     return module

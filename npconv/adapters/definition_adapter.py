@@ -1,4 +1,4 @@
-"""`npconv.definition` as an implementation under test: nested loops over Python numbers, rounded once."""
+"""`npconv.definition` as an implementation under test: nested loops, rounded once."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
+
 
 def adapter() -> SimpleNamespace:
     """Return the functions over torch."""
@@ -81,6 +83,8 @@ def adapter() -> SimpleNamespace:
                 "transposed",
                 "readonly",
             ),
+            # Gradients keep partial sums in the format itself: docs/tolerance.md.
+            "arithmetic": {"float16": dict.fromkeys(GRADIENTS, "float16-accumulate")},
             "unbatched": True,
             # Without input channels torch 2.13 returns a wrong shape: see conformance/.
             "empty": ("batch",),

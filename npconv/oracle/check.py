@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import collections
 import functools
-from collections.abc import Callable, Sequence
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from types import ModuleType
 from typing import Any
 
+from npconv.bounds import parse
+from npconv.formats import COMPLEXES, FLOATS, NAMES, available
+from npconv.geometry import integer, shown
+from npconv.oracle.probe import Finding, probe
 from npconv.oracle.protocol import OPS, Implementation
 from npconv.oracle.report import Report, Tally, environment
 from npconv.oracle.run import Plan, run
+from npconv.oracle.suites import suite_named
 
 
 def check(
@@ -19,6 +29,7 @@ def check(
     executor: Executor | None = None,
     ops: Sequence[str] | None = None,
     dtypes: Sequence[str] | None = None,
+    arithmetic: str | None = None,
     max_failures: int | None = None,
     progress: Callable[[Tally], None] | None = None,
 ) -> Report:
@@ -33,11 +44,15 @@ def check(
     suite : str or sequence of str
         'quick' (seconds), 'standard' (about a minute), 'exhaustive' (all), or case ids.
     executor : concurrent.futures.Executor, optional
-        Runs the cases elsewhere; the implementation must then be picklable.
+        Runs the cases elsewhere. Processes need an implementation that can be pickled, or a
+        module that can be imported.
     ops : sequence of str, optional
         Some of 'forward', 'grad_input', 'grad_weight', 'grad_bias'.
     dtypes : sequence of str, optional
         Only cases in these dtypes.
+    arithmetic : str, optional
+        Judge as this arithmetic, such as 'tf32', instead of what the implementation declares or
+        the dtype's own.
     max_failures : int, optional
         Stop soon after so many failures.
     progress : callable, optional
@@ -54,7 +69,9 @@ def check(
     TypeError
         If the object has none of the functions, or declares what makes no sense.
     ValueError
-        If there is no such suite, operation or case.
+        If there is no such suite, operation, dtype or case, or a case is given twice.
+    concurrent.futures.BrokenExecutor
+        If a worker dies; `progress` was told what was finished.
 
     Notes
     -----
@@ -74,30 +91,65 @@ def check(
     (False, 'values')
     """
     name = str(getattr(implementation, "__name__", type(implementation).__name__))
+    # A module cannot be pickled, but it can be imported by name wherever it is wanted.
+    by_name = isinstance(implementation, ModuleType) and sys.modules.get(name) is implementation
     plan = Plan(
-        functools.partial(Implementation.of, name=name),
-        implementation,
+        _imported if by_name else functools.partial(Implementation.of, name=name),
+        (name,) if by_name else implementation,
         suite_key(suite),
         ops_named(ops),
-        None if dtypes is None else tuple(dtypes),
+        dtypes_named(dtypes),
+        None if arithmetic is None else parse(arithmetic).name,
     )
+    if max_failures is not None:
+        integer("max_failures", max_failures, least=1)
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(f"executor={shown(executor)} must be a concurrent.futures.Executor")
+    plan.implementation()
     tally = Tally()
     interrupted = run(plan, tally, executor=executor, progress=progress, max_failures=max_failures)
     return report_on(plan, tally, interrupted, target=name, described=name)
 
 
-def suite_key(suite: str | Sequence[str]) -> str | tuple[str, ...]:
+def _imported(name: tuple[str]) -> Implementation:
+    # A tuple, so that a plan loads it anew: a module may be reloaded between two checks.
+    return Implementation.of(importlib.import_module(name[0]), name[0])
+
+
+def suite_key(suite: Any) -> str | tuple[str, ...]:
     """Return a suite's name, or its case ids as a tuple."""
-    return suite if isinstance(suite, str) else tuple(suite)
+    if isinstance(suite, str):
+        suite_named(suite)
+        return suite
+    ids = tuple(suite) if isinstance(suite, Iterable) else ()
+    if not ids or not all(isinstance(text, str) for text in ids):
+        raise TypeError(
+            f"suite={shown(suite)} must be a suite's name or a list of one case id or more"
+        )
+    cases = suite_named(ids)
+    counts = collections.Counter(cases[position].id for position in range(len(cases)))
+    case, count = counts.most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"suite: case {case} must be given once, not {count} times")
+    return ids
 
 
 def ops_named(ops: Sequence[str] | None) -> tuple[str, ...]:
     """Return the operations asked for in their usual order; all of them for None."""
-    if ops is None:
-        return OPS
-    if isinstance(ops, str) or not set(ops) <= set(OPS):
-        raise ValueError(f"ops={ops!r} must be some of {', '.join(OPS)}")
-    return tuple(op for op in OPS if op in ops)
+    return OPS if ops is None else _some("ops", ops, OPS)
+
+
+def dtypes_named(dtypes: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the dtypes asked for in their usual order; None, for all, as it is."""
+    return None if dtypes is None else _some("dtypes", dtypes, NAMES)
+
+
+def _some(name: str, given: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one or more of the known names, in their own order."""
+    chosen = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
+    if not chosen or not all(isinstance(item, str) and item in known for item in chosen):
+        raise ValueError(f"{name}={shown(given)} must list some of {', '.join(known)}")
+    return tuple(item for item in known if item in chosen)
 
 
 def report_on(
@@ -107,6 +159,24 @@ def report_on(
     from npconv import __version__
 
     suite = plan.cases()
+    finished = not interrupted and tally.cases > 0
     return Report(
-        target, suite.name, suite.digest, tally, interrupted, environment(described), __version__
-    )
+        target, suite.name, plan.digest, tally, interrupted, environment(described), __version__,
+        _findings(plan, max(2.0, tally.seconds / 10)) if finished else {},
+    )  # fmt: skip
+
+
+def _findings(plan: Plan, seconds: float) -> dict[str, dict[str, Finding]]:
+    """Probe the target in each floating-point dtype that was asked for, as far as time allows."""
+    began = time.perf_counter()
+    implementation = plan.implementation()
+    supports = implementation.supports
+    ops = tuple(op for op in plan.ops if op in supports.ops)
+    found: dict[str, dict[str, Finding]] = {op: {} for op in ops}
+    for dtype in supports.dtypes:
+        asked = plan.dtypes is None or dtype in plan.dtypes
+        if asked and dtype in FLOATS + COMPLEXES and dtype in available():
+            left = seconds - (time.perf_counter() - began)
+            for op, finding in probe(implementation, dtype, ops, left).items():
+                found[op][dtype] = finding
+    return {op: findings for op, findings in found.items() if findings}

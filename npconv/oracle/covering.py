@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Factors = Mapping[str, Sequence[Any]]
@@ -23,8 +23,8 @@ def random_row(factors: Factors, *key: object) -> Row:
     return {name: values[draw(len(values), name, *key)] for name, values in factors.items()}
 
 
-def pairwise(factors: Factors, *key: object) -> Iterator[Row]:
-    """Yield rows until every pair of values of every two factors has stood in one.
+def pairwise(factors: Factors, *key: object, given: Iterable[Row] = ()) -> Iterator[Row]:
+    """Yield rows until every pair of values of every two factors has stood in one, or is `given`.
 
     Each row starts from a pair that is still missing and takes, factor by factor, the value
     that adds most missing pairs (the greedy step of Cohen, Dalal, Fredman and Patton, 'The
@@ -37,6 +37,12 @@ def pairwise(factors: Factors, *key: object) -> Iterator[Row]:
         for a in range(len(factors[names[first]]))
         for b in range(len(factors[names[second]]))
     }
+    for row in given:
+        places = [values.index(row[name]) for name, values in factors.items()]
+        missing -= {
+            (first, places[first], second, places[second])
+            for first, second in itertools.combinations(range(len(names)), 2)
+        }
     for count, (first, a, second, b) in enumerate(sorted(missing)):
         if (first, a, second, b) not in missing:
             continue

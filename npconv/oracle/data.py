@@ -147,11 +147,13 @@ def _numbers(
         assert ranges is not None
         drawn = [
             _distinct(raw, ranges["bias"]) if position == 2 else _integers(raw, ranges[name])
-            for position, (raw, name) in enumerate(zip(raws, (*ROLES[:2], "bias", ROLES[2]), strict=False))
+            for position, (raw, name) in enumerate(
+                zip(raws, (*ROLES[:2], "bias", ROLES[2]), strict=False)
+            )
         ]
         return _thinned(case, geometry, raws, drawn, shapes)
     if case.data == "probe":
-        return _thinned(case, geometry, raws, _probe(case, geometry, raws), shapes)
+        return _thinned(case, geometry, raws, _probe(case, raws, shapes), shapes)
     drawn = [_reals(raw, case.dtype) for raw in raws]
     if case.data in ("micro", "mega"):
         # float16 has numbers from 6e-8 to 65504 only.
@@ -168,21 +170,42 @@ def _numbers(
     return drawn
 
 
-def _probe(case: Case, geometry: Geometry | None, raws: list[Array]) -> list[Array]:
-    """Give one array all the bits that exact sums leave, the others ones, and scales beyond float16's range."""
+def _probe(case: Case, raws: list[Array], shapes: list[tuple[int, ...]]) -> list[Array]:
+    """Give some numbers all the bits that exact sums leave, the others ones, such that no two long ones meet.
+
+    Long are the input in even images and channels, the weight in odd input channels for even
+    output channels, and grad_output in odd images and output channels, channels counted in
+    their groups. Where a group has one input channel, a draw decides between input and weight.
+    """
     terms = 1
-    if geometry is not None:
+    groups = max(1, case.groups)
+    if len(raws) == 4:
+        geometry = case.geometry
         terms = max(geometry.forward_terms, geometry.input_terms, geometry.weight_terms)
-    bits = significand_bits(case.dtype)
-    room = probe_room(case.dtype)
+    bits, room = significand_bits(case.dtype), probe_room(case.dtype)
     if case.dtype in COMPLEXES:
         terms *= 4
-    wide = max(1, min(2**bits - 1, 2**room // (terms + 1)))
-    # Thinned out later where this is more than exact sums allow.
-    wide = max(wide, min(2**bits - 1, 2 ** (room - 11)))
-    role = (0, 1, 3)[_draw(case.id, "role") % 3]
-    drawn = [_integers(raw, wide) if i == role else _signs(raw) for i, raw in enumerate(raws)]
-    drawn[2] = _distinct(raws[2], max(1, wide // 2))
+    # Thinned out later where the least is more than exact sums allow.
+    wide = max(1, min(2**bits - 1, 2**room // (terms + 1)), min(2**bits - 1, 2 ** (room - 11)))
+    parts = 2 if case.dtype in COMPLEXES else 1
+    swap = shapes[1][1] == 1 and _draw(case.id, "role") % 2 == 1
+    drawn = []
+    for position, (raw, shape) in enumerate(zip(raws, shapes, strict=True)):
+        if position == 2:
+            drawn.append(_distinct(raw, max(1, wide // 2)))
+            continue
+        index = np.indices(shape)
+        channel = index[-3] % max(1, shape[-3] // (1 if position == 1 else groups))
+        image = index[0] if len(shape) == 4 else np.zeros(shape, int)
+        if position == 0:
+            long = (image % 2 == 0) & ((channel + swap) % 2 == 0)
+        elif position == 1:
+            feature = index[0] % max(1, shape[0] // groups)
+            long = ((channel + swap) % 2 == 1) & (feature % 2 == 0)
+        else:
+            long = (image % 2 == 1) & (channel % 2 == 1)
+        long = np.repeat(long.reshape(-1), parts)
+        drawn.append(np.where(long, _integers(raw, wide), _signs(raw)))
     return drawn
 
 
@@ -192,13 +215,8 @@ def probe_room(dtype: str) -> int:
 
 
 def probe_scales(case: Case) -> list[int]:
-    """Return the exponents that the arrays of probing data are multiplied by."""
-    if case.dtype in ("float16", "bfloat16"):
-        return [0, 0, 0, 0]
-    role = (0, 1, 3)[_draw(case.id, "role") % 3]
-    scales = [20 if i == role else -20 for i in range(4)]
-    scales[2] = scales[0] + scales[1]
-    return scales
+    """Return the exponents that the arrays of probing data are multiplied by: beyond float16's range."""
+    return [0, 0, 0, 0] if case.dtype in ("float16", "bfloat16") else [20, -20, 0, 20]
 
 
 def _thinned(
@@ -213,7 +231,9 @@ def _thinned(
     scaled = probe_scales(case) if probing else [0] * 4
     most = 2 ** (probe_room(case.dtype) if probing else significand_bits(case.dtype))
     share = 2**32
-    while geometry is not None and len(drawn) == 4 and not _exact(case, geometry, drawn, shapes, most):
+    while (
+        geometry is not None and len(drawn) == 4 and not _exact(case, geometry, drawn, shapes, most)
+    ):
         share //= 2
         for position in (0, 3):
             keep = (raws[position] >> np.uint64(20)) % np.uint64(2**32) < np.uint64(share)

@@ -51,16 +51,12 @@ class Expected:
         return {op: reference.values for op, reference in self.references.items()}
 
 
-def expect(
-    case: Case, arrays: Operands, arithmetic: Mapping[str, str] | None = None
-) -> Expected:
+def expect(case: Case, arrays: Operands, arithmetic: Mapping[str, str] | None = None) -> Expected:
     """Compute the right results: to the bit where every order of summation gives them, else with bounds.
 
     `arithmetic` names that of operations which have not the dtype's own.
     """
-    chosen = {
-        op: parse((arithmetic or {}).get(op) or default_for(case.dtype)) for op in OPS
-    }
+    chosen = {op: parse((arithmetic or {}).get(op) or default_for(case.dtype)) for op in OPS}
     exact = [op for op in OPS if is_exact(case, op, chosen[op])]
     found = {op: Reference(a) for op, a in _exact_results(case, arrays, exact).items()}
     for op, call in calls(case, arrays).items():
@@ -134,9 +130,7 @@ def _exact_results(case: Case, arrays: Operands, ops: list[str]) -> dict[str, Ar
     named: dict[str, Array | None] = {}
     if "forward" in ops:
         named["forward"] = conv2d(arrays.input, arrays.weight, arrays.bias, *case.parameters)
-    mask = tuple(
-        on and op in ops for op, on in zip(OPS[1:], case.output_mask, strict=True)
-    )
+    mask = tuple(on and op in ops for op, on in zip(OPS[1:], case.output_mask, strict=True))
     if any(mask):
         assert arrays.grad_output is not None
         gradients = conv2d_backward(
@@ -146,9 +140,7 @@ def _exact_results(case: Case, arrays: Operands, ops: list[str]) -> dict[str, Ar
     return {op: array for op, array in named.items() if array is not None}
 
 
-def _worst(
-    case: Case, op: str, result: Array, right: Reference, found: Comparison
-) -> Failure:
+def _worst(case: Case, op: str, result: Array, right: Reference, found: Comparison) -> Failure:
     """Describe the worst of the wrong elements; a non-finite one before all others."""
     odd = bool(found.nonfinite.any())
     where = found.nonfinite if odd else found.wrong

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from npconv.formats import NAMES
+from npconv.bounds import parse
+from npconv.formats import NAMES, available
 from npconv.geometry import shown
 from npconv.oracle.cases import LAYOUTS, Case
 from npconv.oracle.data import Operands
@@ -34,6 +35,8 @@ class Supports:
     layouts: tuple[str, ...] = LAYOUTS
     unbatched: bool = False
     empty: tuple[str, ...] = ()
+    #: What operations are judged as that have not the dtype's own, by (op, dtype).
+    arithmetic: Mapping[tuple[str, str], str] = field(default_factory=dict, hash=False)
 
     def asks(self, case: Case) -> bool:
         """Whether the case lies within what is declared."""
@@ -119,7 +122,8 @@ def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Support
     values: dict[str, Any] = {"ops": _implemented(functions)}
     for key, value in declared.items():
         if key in lists:
-            chosen = {True: lists[key], False: ()}[value] if isinstance(value, bool) else value
+            known = available() if key == "dtypes" else lists[key]
+            chosen = {True: known, False: ()}[value] if isinstance(value, bool) else value
             if not isinstance(chosen, (tuple, list, set, frozenset)) or not all(
                 isinstance(item, str) and item in lists[key] for item in chosen
             ):
@@ -128,16 +132,21 @@ def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Support
                     + ", ".join(lists[key])
                 )
             values[key] = tuple(item for item in lists[key] if item in chosen)
+            if key == "dtypes" and not set(values[key]) <= set(available()):
+                raise NotAnImplementationError(
+                    f"{name}: supports['dtypes'] lists bfloat16, which needs the package ml_dtypes"
+                )
         elif key in switches:
             if not isinstance(value, (bool, np.bool_)):
                 raise NotAnImplementationError(
                     f"{name}: supports[{key!r}]={shown(value)} must be True or False"
                 )
             values[key] = bool(value)
+        elif key == "arithmetic":
+            values[key] = _arithmetic(name, value)
         else:
-            known = ", ".join((*lists, *switches))
             raise NotAnImplementationError(
-                f"{name}: supports has no {shown(key)}; there are {known}"
+                f"{name}: supports has no {shown(key)}; there are {', '.join((*lists, *switches))}"
             )
     missing = [op for op in values["ops"] if op not in _implemented(functions)]
     if missing:
@@ -145,6 +154,25 @@ def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Support
             f"{name}: supports['ops'] lists {', '.join(missing)}, but has no function for it"
         )
     return Supports(**values)
+
+
+def _arithmetic(name: str, declared: Any) -> dict[tuple[str, str], str]:
+    """Read {dtype: arithmetic} or {dtype: {op: arithmetic}}."""
+    rule = (
+        f"{name}: supports['arithmetic']={declared!r} must be a dict, "
+        "{dtype: name} or {dtype: {op: name}}"
+    )
+    found: dict[tuple[str, str], str] = {}
+    for dtype, value in declared.items() if isinstance(declared, Mapping) else [("", None)]:
+        each = dict.fromkeys(OPS, value) if isinstance(value, str) else value
+        if dtype not in NAMES or not isinstance(each, Mapping) or not set(each) <= set(OPS):
+            raise NotAnImplementationError(rule)
+        for op, arithmetic in each.items():
+            try:
+                found[op, dtype] = parse(arithmetic).name
+            except ValueError as error:
+                raise NotAnImplementationError(f"{name}: supports: {error}") from None
+    return found
 
 
 def _implemented(functions: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import json
+import math
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from npconv.oracle.cases import Case
 from npconv.oracle.judge import Failure
+from npconv.oracle.probe import Finding
 from npconv.oracle.protocol import OPS
 
 #: At most this many failures are kept with their details; all are counted.
@@ -21,13 +26,15 @@ KEPT = 1000
 COUNTS = ("passed", "failed", "unsupported", "expected_failures", "undecided", "not_reproducible")
 
 Range = tuple[int, int]
+#: A position, the verdict on each operation (none where it was not asked), seconds in the target.
+Result = tuple[int, Sequence[tuple[str, Any]], float]
 
 
 def _no_counts() -> dict[str, dict[str, int]]:
     return {op: dict.fromkeys(COUNTS, 0) for op in OPS}
 
 
-@dataclass(slots=True)
+@dataclass
 class Tally:
     """Counts per operation, failures, the stretches of the suite that are done, seconds.
 
@@ -44,54 +51,84 @@ class Tally:
     busy_seconds: float = 0.0
     target_seconds: float = 0.0
 
-    def record(
-        self, position: int, verdicts: Sequence[tuple[str, Any]], target_seconds: float
-    ) -> None:
-        """Add the verdicts on the case at `position`; none where it was not asked."""
-        for op, verdict in verdicts:
-            if isinstance(verdict, Failure):
-                self.counts[op]["failed"] += 1
-                self.failures_total += 1
-                if len(self.failures) < KEPT:
-                    self.failures.append(verdict)
-            else:
-                self.counts[op][verdict or "passed"] += 1
-        self.cases += bool(verdicts)
-        self.target_seconds += target_seconds
-        if self.done and self.done[-1][1] == position:
-            self.done[-1] = (self.done[-1][0], position + 1)
-        else:
-            self.done = merged([*self.done, (position, position + 1)])
+    @classmethod
+    def of(cls, results: Iterable[Result], busy_seconds: float) -> Tally:
+        """Sum up results, each of one position."""
+        tally = cls(busy_seconds=busy_seconds)
+        failures = []
+        for _, verdicts, target_seconds in results:
+            for op, verdict in verdicts:
+                if isinstance(verdict, Failure):
+                    failures.append(verdict)
+                    tally.counts[op]["failed"] += 1
+                else:
+                    tally.counts[op][verdict or "passed"] += 1
+            tally.cases += bool(verdicts)
+            tally.target_seconds += target_seconds
+        tally.failures, tally.failures_total = kept(failures), len(failures)
+        tally.done = merged([(position, position + 1) for position, _, _ in results])
+        return tally
 
     def add(self, other: Tally) -> None:
-        """Add what a worker did; elapsed seconds are the caller's to keep."""
-        for op, counts in other.counts.items():
-            for name, count in counts.items():
-                self.counts[op][name] += count
-        self.failures = sorted([*self.failures, *other.failures], key=lambda f: (f.case, f.op))[
-            :KEPT
-        ]
-        self.failures_total += other.failures_total
-        self.done = merged([*self.done, *other.done])
-        self.cases += other.cases
-        self.busy_seconds += other.busy_seconds
-        self.target_seconds += other.target_seconds
+        """Add what another tally holds; elapsed seconds are the caller's to keep."""
+        both = Tally(
+            {
+                op: {name: count + other.counts[op][name] for name, count in counts.items()}
+                for op, counts in self.counts.items()
+            },
+            kept([*self.failures, *other.failures]) if other.failures else self.failures,
+            self.failures_total + other.failures_total,
+            merged([*self.done, *other.done]),
+            self.cases + other.cases,
+            self.seconds,
+            self.busy_seconds + other.busy_seconds,
+            self.target_seconds + other.target_seconds,
+        )
+        # In one step: an interrupt finds all of it added, or nothing.
+        vars(self).update(vars(both))
 
     def total(self, name: str) -> int:
         """Sum one kind of count over the operations."""
         return sum(counts[name] for counts in self.counts.values())
 
     @property
+    def results(self) -> int:
+        """How many results there are, of all kinds."""
+        return sum(sum(counts.values()) for counts in self.counts.values())
+
+    @property
     def positions(self) -> int:
         """How many positions of the suite are done."""
         return sum(stop - start for start, stop in self.done)
+
+    def holds(self, stretch: Range) -> bool:
+        """Whether any of a stretch is done."""
+        return any(start < stretch[1] and stretch[0] < stop for start, stop in self.done)
+
+
+def kept(failures: Sequence[Failure]) -> list[Failure]:
+    """Return at most `KEPT` failures: the plainest of each operation and kind, then the next.
+
+    What is kept of parts is what would be kept of the whole, however it is parted.
+    """
+    seen: collections.Counter[tuple[str, str]] = collections.Counter()
+    ranked = []
+    for failure in sorted(failures, key=lambda f: (_plainness(f.case), OPS.index(f.op))):
+        ranked.append((seen[failure.op, failure.kind], failure))
+        seen[failure.op, failure.kind] += 1
+    return [failure for _, failure in sorted(ranked, key=lambda pair: pair[0])[:KEPT]]
+
+
+@functools.lru_cache(maxsize=4 * KEPT)
+def _plainness(case: str) -> tuple[int, int, str]:
+    return Case.from_id(case).plainness
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """A finished or interrupted run: what was asked, of what, where, and the tally.
 
-    `ok` says whether everything that was run conforms and anything was judged at all.
+    `ok` says whether it ran to its end and everything that was run conforms.
     """
 
     target: str
@@ -101,11 +138,14 @@ class Report:
     interrupted: bool
     environment: Mapping[str, str]
     version: str
+    #: What probing found, by operation and dtype.
+    findings: Mapping[str, Mapping[str, Finding]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether results were judged and none of them failed."""
-        return self.tally.failures_total == 0 and self.tally.total("passed") > 0
+        """Whether the run was not interrupted, results were judged, and none of them failed."""
+        tally = self.tally
+        return not self.interrupted and tally.failures_total == 0 and tally.total("passed") > 0
 
     @property
     def failures(self) -> list[Failure]:
@@ -127,53 +167,86 @@ class Report:
             "busy_seconds": round(tally.busy_seconds, 3),
             "target_seconds": round(tally.target_seconds, 3),
             "environment": dict(self.environment),
-            "ops": tally.counts,
-            "failures": [asdict(failure) for failure in tally.failures],
+            "ops": {op: dict(counts) for op, counts in tally.counts.items()},
+            "failures": [
+                # JSON has no infinity, and a ratio that is no number says nothing.
+                asdict(failure) | {"ratio": _finite(failure.ratio)}
+                for failure in tally.failures
+            ],
             "failures_total": tally.failures_total,
-            "arithmetic": {},
+            "arithmetic": {
+                op: {dtype: finding.name for dtype, finding in found.items()}
+                for op, found in self.findings.items()
+            },
+            "arithmetic_says": {
+                op: {dtype: finding.says for dtype, finding in found.items()}
+                for op, found in self.findings.items()
+            },
             "diagnoses": [],
         }
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON report; a reader never sees half of one."""
+        text = json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n"
         target = Path(path)
-        draft = target.with_name(target.name + ".part")
-        draft.write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
-        draft.replace(target)
+        if target.exists() and not target.is_file():
+            # A pipe or /dev/stdout; a folder is the caller's error.
+            target.write_text(text, encoding="utf-8")
+            return
+        target = target.resolve()
+        draft = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
-def read_tally(path: str | os.PathLike[str], target: str, suite: str, digest: str) -> Tally:
-    """Read the tally of an earlier report; raise ValueError for another target's or suite's."""
+def _finite(ratio: float | None) -> float | None:
+    return None if ratio is None or not math.isfinite(ratio) else float(ratio)
+
+
+def read_tally(path: str | os.PathLike[str], now: Report, length: int) -> Tally:
+    """Read the tally of an earlier report on the same as `now`; raise ValueError for another."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-        counts, done = found["ops"], [(int(start), int(stop)) for start, stop in found["done"]]
-        known = (found["target"], found["suite"], found["suite_digest"])
-        failures = [
-            Failure(
-                **{
-                    **failure,
-                    "index": None if failure["index"] is None else tuple(failure["index"]),
-                }
-            )
-            for failure in found["failures"]
-        ]
         tally = Tally(
-            {op: {name: int(counts[op][name]) for name in COUNTS} for op in OPS},
-            failures,
+            {op: {name: int(found["ops"][op][name]) for name in COUNTS} for op in OPS},
+            kept([_read_failure(failure) for failure in found["failures"]]),
             int(found["failures_total"]),
-            merged(done),
+            merged([(int(start), int(stop)) for start, stop in found["done"]]),
             int(found["cases"]),
-            float(found["seconds"]),
-            float(found["busy_seconds"]),
-            float(found["target_seconds"]),
+            *(float(found[name]) for name in ("seconds", "busy_seconds", "target_seconds")),
         )
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        if tally.total("failed") != tally.failures_total:
+            raise ValueError("its counts contradict each other")
+        if tally.done and not 0 <= tally.done[0][0] <= tally.done[-1][1]:
+            raise ValueError("it is done with what does not exist")
+        then = {**found, "engine": found["environment"]["target"]}
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path} is not a report of npconv check ({type(error).__name__}: {error})"
         ) from None
-    if known != (target, suite, digest):
-        raise ValueError(f"{path} reports on {known}, not on {(target, suite, digest)}")
+    current = {**now.as_dict(), "engine": now.environment["target"]}
+    for key, what in (
+        ("npconv", "npconv"),
+        ("target", "target"),
+        ("engine", "target"),
+        ("suite", "suite"),
+        ("suite_digest", "cases, operations or dtypes, suite_digest"),
+    ):
+        if then.get(key) != current[key]:
+            raise ValueError(
+                f"{path} is of another run: {what} {then.get(key)!r}, not {current[key]!r}"
+            )
+    if tally.done and tally.done[-1][1] > length:
+        raise ValueError(f"{path} is done with case {tally.done[-1][1]:,} of {length:,}")
     return tally
+
+
+def _read_failure(found: Mapping[str, Any]) -> Failure:
+    index = found["index"]
+    return Failure(**{**found, "index": None if index is None else tuple(index)})
 
 
 def environment(target: str) -> dict[str, str]:

@@ -218,21 +218,25 @@ def _extent(
 
 def _quick() -> Iterator[Case]:
     """Cover every pair of parameter values, and a few cases of every other section."""
-    forms = grids()
     extra: dict[str, Sequence[Any]] = {
         "dtype": ("float32", "float64"),
         "layout": LAYOUTS,
         "data": DATA,
         "mask": MASKS,
     }
-    yield from (_grid_case("pair", row) for row in pairwise(forms["pair"] | extra, "pair"))
-    yield from (_grid_case("same", row) for row in pairwise(forms["same"] | extra, "same"))
-    yield from (_grid_case("valid", row) for row in pairwise(forms["valid"] | extra, "valid"))
+    # Every pair stands in a case that asks all operations, also of an engine without negative
+    # strides; then what is left: the other masks and the layout with negative strides.
+    usual = {"layout": tuple(name for name in LAYOUTS if name != "reversed"), "mask": ("111",)}
+    for form, factors in grids().items():
+        rows = list(pairwise(factors | extra | usual, form))
+        rows += pairwise(factors | extra, form, "rest", given=rows)
+        yield from (_grid_case(form, row) for row in rows)
     yield from _empty()
     yield from _unbatched(20)
     yield from _illegal()
     yield from (_wide(number) for number in range(100))
     yield from _other_dtypes(5)
+    yield from _other_reals(2)
 
 
 def _standard() -> Iterator[Case]:
@@ -241,6 +245,7 @@ def _standard() -> Iterator[Case]:
     given += _unbatched(200)[20:]
     given += [_wide(number) for number in range(100, 1500)]
     given += _other_dtypes(60)[len(_other_dtypes(5)) :]
+    given += _other_reals(20)[len(_other_reals(2)) :]
     yield from given
     # Twenty to one for the form of padding with most parameters.
     forms = [("pair", grids()["pair"])] * 20 + [
@@ -266,6 +271,19 @@ def _other_dtypes(count: int) -> list[Case]:
     return [
         _grid_case("pair", random_row(grids()["pair"], "dtype", dtype, number) | {"dtype": dtype})
         for number, dtype in itertools.product(range(count), dtypes)
+    ]
+
+
+def _other_reals(count: int) -> list[Case]:
+    """Give cases of the pair product on every other kind of data, in 16-bit and complex dtypes."""
+    dtypes = [name for name in formats.FLOATS + formats.COMPLEXES if name not in ("float32", "float64")]
+    kinds = [kind for kind in DATA if kind != "integers"]
+    return [
+        _grid_case(
+            "pair",
+            random_row(grids()["pair"], "data", dtype, kind, number) | {"dtype": dtype, "data": kind},
+        )
+        for number, kind, dtype in itertools.product(range(count), kinds, dtypes)
     ]
 
 

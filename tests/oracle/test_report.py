@@ -1,0 +1,348 @@
+"""Tallies and the JSON report: what they hold, how they add up, and which ones may be resumed."""
+
+import itertools
+import json
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import npconv
+from npconv.oracle.judge import Failure
+from npconv.oracle.protocol import OPS
+from npconv.oracle.report import (
+    COUNTS,
+    KEPT,
+    Report,
+    Tally,
+    chunks,
+    environment,
+    kept,
+    merged,
+    read_tally,
+)
+from npconv.oracle.suites import suite_named
+
+IDS = [suite_named("quick")[position].id for position in range(300)]
+
+CONTRACT_KEYS = {
+    "npconv", "suite_digest", "target", "suite", "shard", "done", "seconds", "environment", "ops",
+    "failures", "failures_total", "arithmetic", "diagnoses",
+}  # fmt: skip
+#: Beyond the contract: what a resumed run must know, and the reasons behind `arithmetic`.
+MORE_KEYS = {"cases", "busy_seconds", "target_seconds", "arithmetic_says"}
+
+
+def failure(number: int, op: str = "forward", kind: str = "values", **others: Any) -> Failure:
+    """Make a failure of one of the first cases of quick."""
+    return Failure(IDS[number], op, kind, f"message {number}", **others)
+
+
+def tally_of(*verdicts: Any, start: int = 0) -> Tally:
+    """Sum up one verdict of the forward operation for each of these positions."""
+    return Tally.of(
+        [
+            (start + number, (("forward", verdict),), 0.25)
+            for number, verdict in enumerate(verdicts)
+        ],
+        busy_seconds=2.0,
+    )
+
+
+def report_of(tally: Tally, **others: Any) -> Report:
+    """A report on a tally."""
+    values = {
+        "target": "kernel.py",
+        "suite": "quick",
+        "suite_digest": "0123",
+        "tally": tally,
+        "interrupted": False,
+        "environment": environment("kernel 1.0"),
+        "version": npconv.__version__,
+    }
+    return Report(**{**values, **others})
+
+
+FULL = tally_of(
+    None,
+    "unsupported",
+    failure(2, ratio=41.5, index=(0, 1, 2, 3), got="1.0", want="2.0"),
+    failure(3, kind="raised"),
+    None,
+)
+
+
+# ------------------------------------------------------------------- tallies
+
+
+def test_tally_counts_each_verdict() -> None:
+    """Passed, unsupported and failed are counted apart; positions, cases and seconds add up."""
+    assert FULL.counts["forward"] == {
+        **dict.fromkeys(COUNTS, 0), "passed": 2, "unsupported": 1, "failed": 2,
+    }  # fmt: skip
+    assert all(not any(FULL.counts[op].values()) for op in OPS[1:])
+    assert (FULL.failures_total, FULL.cases, FULL.results) == (2, 5, 5)
+    assert (FULL.done, FULL.positions) == ([(0, 5)], 5)
+    assert (FULL.target_seconds, FULL.busy_seconds, FULL.seconds) == (1.25, 2.0, 0.0)
+
+
+def test_unasked_cases_are_done_but_not_counted() -> None:
+    """A position without verdicts is done, and is no case that was run."""
+    tally = Tally.of([(0, (), 0.0), (1, (("grad_bias", None),), 0.0), (2, (), 0.0)], 1.0)
+    assert (tally.cases, tally.results, tally.done) == (1, 1, [(0, 3)])
+
+
+def test_tallies_add_up() -> None:
+    """A sum holds the counts, failures and positions of both; elapsed seconds stay as they are."""
+    tally = tally_of(None, failure(7))
+    tally.seconds = 5.0
+    tally.add(tally_of("unsupported", failure(5, kind="shape"), start=9))
+    assert tally.counts["forward"]["failed"] == tally.failures_total == 2
+    assert {f.case for f in tally.failures} == {IDS[5], IDS[7]}
+    assert tally.done == [(0, 2), (9, 11)]
+    assert (tally.cases, tally.busy_seconds, tally.seconds) == (4, 4.0, 5.0)
+
+
+def test_tallies_add_up_in_any_order() -> None:
+    """Parts of a run give one tally in whatever order they come, failures beyond 1000 included."""
+    kinds = ["values"] * 40 + ["shape", "raised"]
+    verdicts = [
+        failure(number % 300, OPS[number % 4], kinds[number % len(kinds)]) for number in range(3000)
+    ]
+    parts = [tally_of(*verdicts[i : i + 75], start=i) for i in range(0, 3000, 75)]
+    whole = tally_of(*verdicts)
+    for seed in range(3):
+        random.Random(seed).shuffle(parts)
+        total = Tally()
+        for part in parts:
+            total.add(part)
+        total.busy_seconds = whole.busy_seconds
+        assert total == whole
+    assert (len(whole.failures), whole.failures_total) == (KEPT, 3000)
+
+
+def test_kept_failures_hold_each_kind_and_begin_with_the_plainest() -> None:
+    """A single failure of a rare kind is kept among thousands; the first of a kind is plainest."""
+    many = [failure(number % 300, op) for number in range(1000) for op in OPS]
+    rare = failure(299, "grad_bias", "mutated")
+    found = kept([*many, rare])
+    assert len(found) == KEPT
+    assert rare in found
+    first = next(f for f in found if f.op == "forward")
+    assert first.case == min(IDS[:300], key=plainness)
+    assert kept(found) == found
+
+
+def plainness(text: str) -> Any:
+    """The order of cases by plainness."""
+    return npconv.oracle.cases.Case.from_id(text).plainness
+
+
+def test_interrupted_addition_adds_all_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where adding breaks off, the tally is as before."""
+    tally, before = tally_of(failure(1)), vars(tally_of(failure(1))).copy()
+
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("npconv.oracle.report.merged", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tally.add(FULL)
+    assert vars(tally) == before
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9))), st.integers(1, 12))
+def test_chunks_are_what_is_not_done(spans: list[tuple[int, int]], size: int) -> None:
+    """Chunks and what is done make up the whole, disjoint, no chunk empty or too long."""
+    length = 50
+    done = merged([(start, start + count) for start, count in spans])
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(done))
+    cut = list(chunks(length, done, size))
+    assert all(0 < stop - start <= size for start, stop in cut)
+    positions = sorted(p for start, stop in [*done, *cut] for p in range(start, stop))
+    assert positions == list(range(length))
+    tally = Tally(done=done)
+    assert not any(tally.holds(chunk) for chunk in cut)
+    assert all(tally.holds((start, start + 1)) for start, _ in done)
+
+
+# -------------------------------------------------------------------- report
+
+
+@pytest.mark.parametrize(
+    ("tally", "interrupted", "ok"),
+    [
+        (tally_of(None), False, True),
+        (tally_of(None, "unsupported"), False, True),
+        (tally_of(None), True, False),
+        (tally_of(None, failure(1)), False, False),
+        (tally_of("unsupported"), False, False),
+        (tally_of("undecided"), False, False),
+        (Tally(), False, False),
+    ],
+    ids=["passed", "some", "interrupted", "failed", "unsupported", "undecided", "empty"],
+)
+def test_report_is_ok_if_all_that_was_asked_conforms(
+    tally: Tally, interrupted: bool, ok: bool
+) -> None:
+    """Something passed, nothing failed, and the run was not interrupted."""
+    assert report_of(tally, interrupted=interrupted).ok is ok
+
+
+def test_report_has_the_keys_of_the_contract() -> None:
+    """The JSON has the contract's keys, those that are stated here, and nothing else."""
+    found = report_of(FULL).as_dict()
+    assert set(found) == CONTRACT_KEYS | MORE_KEYS
+    assert set(found["environment"]) == {"python", "numpy", "platform", "cpu", "target"}
+    assert list(found["ops"]) == ["forward", "grad_input", "grad_weight", "grad_bias"]
+    for counts in found["ops"].values():
+        assert set(counts) == {
+            "passed", "failed", "unsupported", "expected_failures", "undecided", "not_reproducible",
+        }  # fmt: skip
+    assert set(found["failures"][0]) == {
+        "case", "op", "kind", "ratio", "index", "got", "want", "message",
+    }  # fmt: skip
+    assert found["shard"] == [1, 1]
+    assert found["done"] == [[0, 5]]
+    assert found["failures_total"] == 2
+
+
+@pytest.mark.parametrize("ratio", [None, 41.5, math.inf, -math.inf, math.nan])
+def test_ratio_is_a_number_or_null(tmp_path: Path, ratio: float | None) -> None:
+    """No report holds NaN or infinity, which are no JSON; such a ratio is null."""
+    report = report_of(tally_of(failure(1, ratio=ratio)))
+    assert "NaN" not in json.dumps(report.as_dict(), allow_nan=False)
+    report.write(tmp_path / "report.json")
+    (found,) = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["failures"]
+    assert found["ratio"] == (41.5 if ratio == 41.5 else None)
+
+
+def test_report_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong in writing, the file holds the old report whole, and no draft stays."""
+    path = tmp_path / "report.json"
+    report_of(FULL).write(path)
+    old = path.read_text(encoding="utf-8")
+    real = Path.write_text
+
+    def half(self: Path, text: str, **options: Any) -> int:
+        real(self, text[: len(text) // 2], **options)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no space left"):
+        report_of(tally_of(None)).write(path)
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == old
+    report_of(tally_of(None)).write(path)
+    assert json.loads(path.read_text(encoding="utf-8"))["failures_total"] == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_report_is_written_through_links_and_into_devices(tmp_path: Path) -> None:
+    """A link keeps pointing at the file that is written; what is no file is not replaced by one."""
+    (tmp_path / "link.json").symlink_to(tmp_path / "report.json")
+    report_of(FULL).write(tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["cases"] == 5
+    report_of(FULL).write("/dev/null")
+    assert not Path("/dev/null").is_file()
+
+
+# -------------------------------------------------------------------- resume
+
+
+def test_read_tally_is_what_was_written(tmp_path: Path) -> None:
+    """What is read back is the tally that was written, failures with their indices included."""
+    path = tmp_path / "report.json"
+    report_of(FULL).write(path)
+    assert read_tally(path, report_of(Tally()), 5) == FULL
+
+
+def changed(report: Report, path: tuple[Any, ...], value: Any) -> Any:
+    """A report as JSON in which one entry, or the whole of it, is another."""
+    found: Any = report.as_dict()
+    if not path:
+        return value
+    place = found
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ((), [], "is not a report of npconv check"),
+        ((), 3, "is not a report of npconv check"),
+        ((), {}, "is not a report of npconv check (KeyError: 'ops')"),
+        (("ops",), {}, "is not a report"),
+        (("ops",), None, "is not a report"),
+        (("ops", "forward", "failed",), 7, "its counts contradict each other"),
+        (("ops", "forward", "passed",), "many", "is not a report"),
+        (("failures",), 5, "is not a report"),
+        (("failures", 0,), {"case": 1}, "is not a report"),
+        (("failures", 0, "case",), "case", "is not a report"),
+        (("failures", 0, "more",), 1, "is not a report"),
+        (("done",), [3], "is not a report"),
+        (("done",), [[-1, 3]], "is not a report"),
+        (("done",), [[4, 3]], "is not a report"),
+        (("done",), [[0, 6]], "is done with case 6 of 5"),
+        (("seconds",), None, "is not a report"),
+        (("environment",), [], "is not a report"),
+        (("npconv",), "0.0.1", "is of another run: npconv '0.0.1', not"),
+        (("target",), "other.py", "another run: target 'other.py', not 'kernel.py'"),
+        (("environment", "target",), "kernel 2", "target 'kernel 2', not 'kernel 1.0'"),
+        (("suite",), "standard", "another run: suite 'standard', not 'quick'"),
+        (("suite_digest",), "4567", "suite_digest '4567', not '0123'"),
+    ],
+)  # fmt: skip
+def test_unfit_report_is_not_resumed(
+    tmp_path: Path, path: tuple[Any, ...], value: Any, says: str
+) -> None:
+    """What is no report, or is one of another run, raises ValueError with one line that says so."""
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(changed(report_of(FULL), path, value)), encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(says)) as caught:
+        read_tally(file, report_of(Tally()), 5)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe\x00", b"null", b'{"ops": ' * 50], ids=repr
+)
+def test_broken_file_is_not_resumed(tmp_path: Path, content: bytes) -> None:
+    """Half a report, an empty file and bytes that are no text raise ValueError with one line."""
+    path = tmp_path / "report.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a report of npconv check") as caught:
+        read_tally(path, report_of(Tally()), 5)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_not_resumed(tmp_path: Path) -> None:
+    """A file that is not there raises OSError, which names it."""
+    with pytest.raises(FileNotFoundError, match="absent"):
+        read_tally(tmp_path / "absent.json", report_of(Tally()), 5)
+
+
+def test_environment_names_what_figures_depend_on() -> None:
+    """The environment says the versions of Python, NumPy and the target, the platform, the CPU."""
+    found = environment("engine 1.2")
+    assert found["target"] == "engine 1.2"
+    assert all(isinstance(value, str) and value for value in found.values())
+
+
+def test_failures_are_those_of_the_tally() -> None:
+    """`failures` of a report are the failures that its tally keeps."""
+    failures: Sequence[Failure] = report_of(FULL).failures
+    assert failures == FULL.failures
+    assert replace(failures[0], message="") != failures[0]
