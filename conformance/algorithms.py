@@ -1,4 +1,4 @@
-"""Correct convolutions that sum in their own order or by their own algorithm, in the arrays' dtype; no test lives here.
+"""Correct convolutions that sum in their own order or by their own algorithm; no test lives here.
 
 What the bounds must not flag: einsum, term by term in either order, pairwise, Winograd and FFT.
 Each function takes a `Geometry` and batched arrays, and returns (output, input gradient, weight
@@ -48,7 +48,9 @@ def summed(order: Callable[[Products], Array]) -> Callable[..., Results]:
     def convolution(x: Array, w: Array, b: Array, e: Array, geometry: Geometry) -> Results:
         y = order(_correlation(_input_windows(x, geometry), split_groups(w, geometry.groups, 0)))
         dx = order(_correlation(_error_windows(e, geometry), _adjoint(w, geometry)))
-        dw = order(_weight_products(_input_windows(x, geometry), split_groups(e, geometry.groups, 1)))
+        dw = order(
+            _weight_products(_input_windows(x, geometry), split_groups(e, geometry.groups, 1))
+        )
         places = list(itertools.product(range(len(e)), *map(range, e.shape[2:])))
         db = order((len(places), lambda i: e[places[i][0], :, places[i][1], places[i][2]]))
         return (
@@ -103,7 +105,7 @@ def stored_in(dtype: Any) -> Callable[[Products], Array]:
 
 
 def winograd_of(tile: int) -> Callable[..., Results]:
-    """Return Winograd's convolution with output tiles of `tile` by `tile`; stride and dilation 1 only."""
+    """Return Winograd's convolution with square output tiles; stride and dilation 1 only."""
 
     def convolution(x: Array, w: Array, b: Array, e: Array, geometry: Geometry) -> Results:
         padded = pad_or_crop(
@@ -114,9 +116,7 @@ def winograd_of(tile: int) -> Callable[..., Results]:
         )
         y = _winograd(padded, split_groups(w, geometry.groups, 0), tile)
         dx = _winograd(errors, _adjoint(w, geometry), tile)
-        dw = _winograd_weight(
-            padded, split_groups(e, geometry.groups, 1), geometry.kernel, tile
-        )
+        dw = _winograd_weight(padded, split_groups(e, geometry.groups, 1), geometry.kernel, tile)
         bias = e.sum(axis=(0, 2, 3), dtype=e.dtype)
         return _join(y, 1) + b[:, None, None], _join(dx, 1), _join(dw, 0), bias
 
@@ -136,7 +136,10 @@ def fft(x: Array, w: Array, b: Array, e: Array, geometry: Geometry) -> Results:
     dw = np.fft.irfft2(np.einsum("ngcyx,ngfyx->gfcyx", fx, fe.conj()), shape)
     steps = [slice(None, (a.out - 1) * a.stride + 1, a.stride) for a in geometry.axes]
     y = y[..., steps[0], steps[1]]
-    pads = [(-a.before, a.before + a.extent - size) for a, size in zip(geometry.axes, shape, strict=True)]
+    pads = [
+        (-a.before, a.before + a.extent - size)
+        for a, size in zip(geometry.axes, shape, strict=True)
+    ]
     taps = [slice(None, a.span, a.dilation) for a in geometry.axes]
     return (
         _join(y, 1).astype(x.dtype) + b[:, None, None],
@@ -166,7 +169,7 @@ def _adjoint(w: Array, geometry: Geometry) -> Array:
 
 
 def _correlation(view: Array, kernel: Array) -> Products:
-    """Give the products of windows (n, g, c, y, x, k, t) and kernels (g, f, c, k, t), term by term."""
+    """Give the products of windows (n, g, c, y, x, k, t) and kernels (g, f, c, k, t)."""
     places = list(np.ndindex(kernel.shape[2:]))
 
     def product(i: int) -> Array:
@@ -181,9 +184,7 @@ def _weight_products(view: Array, errors: Array) -> Products:
 
     def product(i: int) -> Array:
         n, y, x = places[i]
-        return np.asarray(
-            errors[n, :, :, y, x][:, :, None, None, None] * view[n, :, None, :, y, x]
-        )
+        return np.asarray(errors[n, :, :, y, x][:, :, None, None, None] * view[n, :, None, :, y, x])
 
     return len(places), product
 
@@ -191,7 +192,11 @@ def _weight_products(view: Array, errors: Array) -> Products:
 def _matrices(outputs: int, taps: int, dtype: Any) -> tuple[Array, Array, Array]:
     """Return A^T, G and B^T; for one tap, or one output, nothing is transformed."""
     if taps == 1:
-        return np.eye(outputs, dtype=dtype), np.ones((outputs, 1), dtype), np.eye(outputs, dtype=dtype)
+        return (
+            np.eye(outputs, dtype=dtype),
+            np.ones((outputs, 1), dtype),
+            np.eye(outputs, dtype=dtype),
+        )
     if outputs == 1:
         return np.ones((1, taps), dtype), np.eye(taps, dtype=dtype), np.eye(taps, dtype=dtype)
     found = winograd(outputs, taps)
@@ -204,13 +209,19 @@ def _matrices(outputs: int, taps: int, dtype: Any) -> tuple[Array, Array, Array]
 
 def _both(left: Array, right: Array, array: Array) -> Array:
     """Transform the last two axes, one after the other."""
-    return np.asarray(np.einsum("pi,...ij->...pj", left, np.einsum("qj,...ij->...iq", right, array)))
+    return np.asarray(
+        np.einsum("pi,...ij->...pj", left, np.einsum("qj,...ij->...iq", right, array))
+    )
 
 
-def _tiles(padded: Array, counts: tuple[int, int], steps: tuple[int, int], sizes: tuple[int, int]) -> Array:
+def _tiles(
+    padded: Array, counts: tuple[int, int], steps: tuple[int, int], sizes: tuple[int, int]
+) -> Array:
     """Cut (..., h, w) into overlapping tiles (..., i, j, size, size), zeros behind the end."""
     needed = [(n - 1) * step + size for n, step, size in zip(counts, steps, sizes, strict=True)]
-    grown = pad_or_crop(padded, [(0, n - h) for n, h in zip(needed, padded.shape[-2:], strict=True)])
+    grown = pad_or_crop(
+        padded, [(0, n - h) for n, h in zip(needed, padded.shape[-2:], strict=True)]
+    )
     view = np.lib.stride_tricks.sliding_window_view(grown, sizes, axis=(-2, -1))
     return np.asarray(view[..., :: steps[0], :: steps[1], :, :])
 
@@ -227,9 +238,7 @@ def _winograd(padded: Array, kernel: Array, tile: int) -> Array:
 
 
 def _winograd_weight(padded: Array, errors: Array, kernel: tuple[int, ...], tile: int) -> Array:
-    (a0, g0, b0), (a1, g1, b1) = (
-        _matrices(k, tile if k > 1 else 1, padded.dtype) for k in kernel
-    )
+    (a0, g0, b0), (a1, g1, b1) = (_matrices(k, tile if k > 1 else 1, padded.dtype) for k in kernel)
     steps = (tile if kernel[0] > 1 else 1, tile if kernel[1] > 1 else 1)
     counts = tuple(-(-size // step) for size, step in zip(errors.shape[-2:], steps, strict=True))
     data = _both(b0, b1, _tiles(padded, counts, steps, (len(b0), len(b1))))

@@ -40,7 +40,7 @@ WITNESSES = "conformance/test_witnesses.py"
 #: Seconds for one run of pytest; a fault that makes it hang is noticed, too.
 PATIENCE = 600
 
-_FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+(?:\[.*?\])?)", re.MULTILINE)
+_FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class DoesNotApplyError(Exception):
@@ -160,16 +160,17 @@ def check_unchanged() -> str | None:
 class Record:
     """What is known of the mutants, on disk after every one."""
 
-    def __init__(self, path: Path, entries: list[Mutant], again: bool) -> None:
+    def __init__(self, path: Path, entries: list[Mutant], forgotten: set[str]) -> None:
         self.path, self.order = path, [mutant.name for mutant in entries]
         self._lock = threading.Lock()
         keys = {mutant.name: mutant.key() for mutant in entries}
-        before = [] if again or not path.exists() else json.loads(path.read_text())["mutants"]
+        before = json.loads(path.read_text())["mutants"] if path.exists() else []
         #: By name; a survivor is tried again, for the tests may have changed.
         self.known = {
             entry["name"]: entry
             for entry in before
             if entry["killed_by"] and keys.get(entry["name"]) == entry["key"]
+            if entry["name"] not in forgotten
         }
 
     def add(self, entry: dict[str, Any]) -> None:
@@ -180,11 +181,11 @@ class Record:
             report = {
                 "command": COMMAND,
                 "environment": _environment(),
-                "mutants": len(self.order),
+                "count": len(self.order),
                 "killed": sum(entry["killed_by"] is not None for entry in entries),
                 "survived": [e["name"] for e in entries if e["killed_by"] is None],
             }
-            text = json.dumps(report | {"mutants": entries, "count": len(self.order)}, indent=1)
+            text = json.dumps(report | {"mutants": entries}, indent=1)
             self.path.parent.mkdir(exist_ok=True)
             self.path.write_text(text + "\n", encoding="utf-8")
 
@@ -195,7 +196,7 @@ def _environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "platform": platform.platform(),
+        "platform": f"{platform.system()}-{platform.machine()}",
     }
 
 
@@ -227,8 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong:
         print(wrong)
         return 2
-    record = Record(options.json, entries, options.again)
     wanted = [m for m in entries if not options.names or m.name in options.names]
+    forgotten = {mutant.name for mutant in wanted} if options.again else set()
+    record = Record(options.json, entries, forgotten)
     todo = [mutant for mutant in wanted if mutant.name not in record.known]
     print(f"{len(wanted) - len(todo)} of {len(wanted)} mutants are known", flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:

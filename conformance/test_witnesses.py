@@ -164,3 +164,27 @@ def test_second_grid_is_where_the_product_is_not() -> None:
             seen["elements that no window reaches"] += axis.remainder > max(0, axis.after)
     assert len(seen) == 10
     assert min(seen.values()) >= suites.WIDE_SIZE // 10 * 2 // 100, seen
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
+@pytest.mark.parametrize(
+    ("row", "taps", "bias"),
+    [
+        ([-(2**40), 1, 5], [-(2**40), 1], 3),
+        ([1, 1, 0], [1, 0], 2**63 - 1),
+        ([2**62] * 3, [1] * 2, 0),
+    ],
+    ids=["large-negative-elements", "large-bias", "large-sum"],
+)
+def test_integer_sums_over_64_bits_become_floats(
+    row: list[int], taps: list[int], bias: int, dtype: str
+) -> None:
+    """Asked for floats, integer sums that no 64 bits hold are rounded, not wrapped."""
+    x, w, b = np.array([[[row]]]), np.array([[[taps]]]), np.array([bias])
+    y = npconv.conv2d(x, w, b, dtype=dtype)
+    assert y.tolist() == definition.conv2d(x, w, b, dtype=dtype)
+    dx, dw, db = npconv.conv2d_backward(x[..., :2], x, w, dtype=dtype)
+    wanted = definition.conv2d_backward(x[..., :2], x, w, dtype=dtype)
+    for actual, expected in zip((dx, dw, db), wanted, strict=True):
+        assert actual is not None
+        assert actual.tolist() == expected

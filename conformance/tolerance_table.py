@@ -1,6 +1,7 @@
-"""Measure the bounds: false alarms over correct implementations, faults caught, and fixed tolerances beside them.
+"""Measure the bounds: false alarms, faults caught, and fixed tolerances beside them.
 
-    python -m conformance.tolerance_table [--results N] [--trials N] [--json FILE] [--docs FILE] [--fresh]
+    python -m conformance.tolerance_table [--results N] [--trials N] [--json FILE] [--docs FILE]
+                                          [--fresh]
 
 What is finished is kept in the JSON file, and a second start goes on from there. The tables go to
 stdout and, between its markers, into the page of documentation.
@@ -19,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,13 +79,13 @@ def _close(got: Array, want: Array, rtol: float, atol: float) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One correct implementation: how it is called, in which dtype, and its arithmetic by operation."""
+    """One correct implementation: its call, its dtype, and its arithmetic by operation."""
 
     name: str
     dtype: str
     run: Callable[[Arrays, tuple[Any, ...], Geometry], tuple[Any, ...]]
     arithmetic: Callable[[str, tuple[Any, ...], Geometry], str]
-    serves: Callable[[Geometry], bool] = lambda geometry: True
+    serves: Callable[[Geometry], bool] = lambda _: True
 
 
 def torch_run(
@@ -99,7 +101,7 @@ def torch_run(
         made = torch.from_numpy(array).to(getattr(torch, dtype))
         return made.contiguous(memory_format=layout) if made.ndim == 4 else made
 
-    def run(arrays: Arrays, parameters: tuple[Any, ...], _: Geometry) -> tuple[Any, ...]:
+    def run(arrays: Arrays, parameters: tuple[Any, ...], _: Any) -> tuple[Any, ...]:
         x, w, b, e = map(tensor, arrays)
         leaves = [leaf.requires_grad_() for leaf in (x, w, b)]
         with torch.backends.mkldnn.flags(enabled=onednn):
@@ -120,16 +122,18 @@ def probed(dtype: str, onednn: bool) -> dict[str, Finding]:
         del b
         zeros = np.zeros(len(w))
         e = np.zeros(parse(x.shape, w.shape, *parameters).output_shape)
-        return _as(run((_wide(x), _wide(w), zeros, e), parameters, None)[0], dtype)  # type: ignore[arg-type]
+        return _as(run((_wide(x), _wide(w), zeros, e), parameters, None)[0], dtype)
 
     def backward(e: Array, x: Array, w: Array, *rest: Any) -> tuple[Any, ...]:
         *parameters, mask = rest
         zeros = np.zeros(len(w))
-        found = run((_wide(x), _wide(w), zeros, _wide(e)), tuple(parameters), None)[1:]  # type: ignore[arg-type]
+        found = run((_wide(x), _wide(w), zeros, _wide(e)), tuple(parameters), None)[1:]
         return tuple(_as(a, dtype) if on else None for a, on in zip(found, mask, strict=True))
 
     del torch
-    target = type("Target", (), {"conv2d": staticmethod(forward), "conv2d_backward": staticmethod(backward), "supports": {"dtypes": (dtype,)}})  # fmt: skip
+    target = SimpleNamespace(
+        conv2d=forward, conv2d_backward=backward, supports={"dtypes": (dtype,)}
+    )
     return probe(Implementation.of(target, "torch"), dtype, bounds.OPS, 60.0)
 
 
@@ -146,19 +150,29 @@ def rows() -> list[Row]:
     found = []
 
     def fixed(name: str) -> Callable[[str, tuple[Any, ...], Geometry], str]:
-        return lambda op, parameters, geometry: name
+        return lambda *_: name
 
     def by_probe(dtype: str, onednn: bool) -> Callable[[str, tuple[Any, ...], Geometry], str]:
         findings = probed(dtype, onednn)
-        return lambda op, parameters, geometry: findings[op].name
+        return lambda op, *_: findings[op].name
 
     found.append(Row("torch, float64", "float64", torch_run("float64"), fixed("float64")))
     found.append(Row("torch, float32, oneDNN", "float32", torch_run("float32"), fixed("float32")))
     found.append(
-        Row("torch, float32, without oneDNN", "float32", torch_run("float32", onednn=False), recognised)
+        Row(
+            "torch, float32, without oneDNN",
+            "float32",
+            torch_run("float32", onednn=False),
+            recognised,
+        )
     )
     found.append(
-        Row("torch, float32, channels last", "float32", torch_run("float32", channels_last=True), fixed("float32"))
+        Row(
+            "torch, float32, channels last",
+            "float32",
+            torch_run("float32", channels_last=True),
+            fixed("float32"),
+        )
     )
     for dtype, onednn in itertools.product(("float16", "bfloat16"), (True, False)):
         name = f"torch, {dtype}, {'oneDNN' if onednn else 'without oneDNN'}"
@@ -192,7 +206,7 @@ def recognised(op: str, parameters: tuple[Any, ...], geometry: Geometry) -> str:
         case = Case(
             geometry.batch, geometry.in_channels, geometry.out_channels, geometry.groups,
             (geometry.extents[0], geometry.extents[1]), (geometry.kernel[0], geometry.kernel[1]),
-            parameters[0], parameters[1], parameters[2], False, "111", "float32", "packed", "reals", 0,
+            *parameters[:3], False, "111", "float32", "packed", "reals", 0,
         )  # fmt: skip
         with torch.backends.mkldnn.flags(enabled=False):
             found = algorithm_of(adapters.load("torch"), case, op)
@@ -218,7 +232,8 @@ def case_of(number: int, key: str) -> tuple[tuple[Any, ...], tuple[Any, ...], Ge
         dilation = (1, 1) if plain else (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
         padding = (int(rng.integers(0, 3)), int(rng.integers(0, 3)))
         extents = tuple(
-            int(d * (k - 1) + 1 + rng.integers(1, 14)) for k, d in zip(kernel, dilation, strict=True)
+            int(d * (k - 1) + 1 + rng.integers(1, 14))
+            for k, d in zip(kernel, dilation, strict=True)
         )
         features -= features % groups
     shapes = (n, channels, *extents), (features, channels // groups, *kernel)
@@ -230,7 +245,12 @@ def arrays_of(row: Row, number: int, geometry: Geometry, scale: float, cancellin
     """Draw arrays that the dtype holds: random signs, or sums that cancel."""
     rng = np.random.default_rng([number, 7])
     short = formats.dtype_of(row.dtype)
-    shapes = (geometry.input_shape, geometry.weight_shape, (geometry.out_channels,), geometry.output_shape)
+    shapes = (
+        geometry.input_shape,
+        geometry.weight_shape,
+        (geometry.out_channels,),
+        geometry.output_shape,
+    )
     if row.dtype == "float16":
         sizes = [math.sqrt(scale)] * 2 + [scale, math.sqrt(scale)]
     else:
@@ -263,7 +283,7 @@ def alarms(row: Row, numbers: range) -> dict[str, Any]:
         results = row.run((x, w, b, e), parameters, geometry)
         cast = [a.astype(short) for a in (x, w, b, e)]
         given = (
-            (cast[0], cast[1], cast[2]), (x.shape, cast[1], cast[3]), (cast[0], w.shape, cast[3]), (cast[3],)
+            tuple(cast[:3]), (x.shape, cast[1], cast[3]), (cast[0], w.shape, cast[3]), (cast[3],)
         )  # fmt: skip
         for op, result, operands_ in zip(bounds.OPS, results, given, strict=True):
             name = row.arithmetic(op, parameters, geometry)
@@ -280,24 +300,32 @@ def alarms(row: Row, numbers: range) -> dict[str, Any]:
             count["classes"][name] = count["classes"].get(name, 0) + 1
             for label, rule in TOLERANCES.items():
                 with np.errstate(all="ignore"):
-                    count[f"alarms {label}"] += not rule(np.asarray(result), right.values, row.dtype)
+                    count[f"alarms {label}"] += not rule(
+                        np.asarray(result), right.values, row.dtype
+                    )
     return count
 
 
 def added(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     """Add two counts."""
     total = {}
-    for key in a:
+    for key, old in a.items():
+        new = b[key]
         if key == "classes":
-            total[key] = {n: a[key].get(n, 0) + b[key].get(n, 0) for n in {**a[key], **b[key]}}
+            total[key] = {name: old.get(name, 0) + new.get(name, 0) for name in {**old, **new}}
         else:
-            total[key] = max(a[key], b[key]) if key in ("largest", "longest") else a[key] + b[key]
+            total[key] = max(old, new) if key in ("largest", "longest") else old + new
     return total
 
 
 # ----------------------------------------------------------------------- faults
 
-LENGTHS = {27: (3, 5, (3, 3)), 288: (32, 33, (3, 3)), 5000: (200, 199, (5, 5)), 20000: (800, 801, (5, 5))}
+LENGTHS = {
+    27: (3, 5, (3, 3)),
+    288: (32, 33, (3, 3)),
+    5000: (200, 199, (5, 5)),
+    20000: (800, 801, (5, 5)),
+}
 KINDS = ("integers", "probe", "micro", "reals", "mega", "cancelling")
 TITLES = {
     "integers": "integers", "probe": "probe", "micro": "reals 1e-6", "reals": "reals 1",
@@ -340,8 +368,7 @@ def _in_float16(case: Case, arrays: Operands) -> dict[str, Array]:
 
 
 def _in_float32(case: Case, arrays: Operands) -> dict[str, Array]:
-    short = Operands(*(None if a is None else a.astype(np.float32) for a in (
-        arrays.input, arrays.weight, arrays.bias, arrays.grad_output)))  # type: ignore[arg-type]  # fmt: skip
+    short = Operands(**{name: a.astype(np.float32) for name, a in arrays.named().items()})
     return {op: a.astype(np.float64) for op, a in _honest(case, short).items()}
 
 
@@ -387,12 +414,13 @@ def fault_case(length: int, kind: str, dtype: str, seed: int) -> Case:
         features = 4
     extents = (kernel[0] + 2, kernel[1] + 3)
     return Case(
-        2, channels, features, 1, extents, kernel, (1, 1), (1, 0), (1, 1), True, "111", dtype, "packed", kind, seed,
+        2, channels, features, 1, extents, kernel, (1, 1), (1, 0), (1, 1), True, "111", dtype,
+        "packed", kind, seed,
     )  # fmt: skip
 
 
 def caught(fault: str, length: int, trials: int) -> dict[str, Any]:
-    """Count the faulty results that each kind of data shows, by our judge and by fixed tolerances."""
+    """Count the faulty results that each kind of data shows, here and by fixed tolerances."""
     dtype, make = FAULTS[fault]
     counts: dict[str, Any] = {}
     for kind in KINDS:
@@ -418,10 +446,23 @@ def caught(fault: str, length: int, trials: int) -> dict[str, Any]:
 
 def cpu() -> dict[str, Any]:
     """Return what figures depend on: processor, its flags for 16-bit formats, versions."""
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    lines = (
+        Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
     known = dict(line.split(":", 1) for line in lines if ":" in line)
     known = {key.strip(): value.strip() for key, value in known.items()}
-    wanted = ("avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16")
+    wanted = (
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512_bf16",
+        "avx512_fp16",
+        "amx_bf16",
+        "amx_fp16",
+    )
     flags = known.get("flags", "").split()
     import torch
 
@@ -445,14 +486,22 @@ def tables(record: dict[str, Any]) -> str:
     """Return the tables as Markdown."""
     where = record["environment"]
     lines = [
-        f"Measured by `python -m conformance.tolerance_table` on {where['cpu']} "
-        f"(has {', '.join(where['flags'])}; lacks {', '.join(where['flags missing']) or 'none'}), "
-        f"NumPy {where['numpy']}, torch {where['torch']}.",
+        (
+            f"Measured by `python -m conformance.tolerance_table` on {where['cpu']} "
+            f"(has {', '.join(where['flags'])}; "
+            f"lacks {', '.join(where['flags missing']) or 'none'}), "
+            f"NumPy {where['numpy']}, torch {where['torch']}."
+        ),
         "",
-        "False alarms over correct implementations. A fixed tolerance's column counts the results "
-        "that it rejects.",
+        (
+            "False alarms over correct implementations. A fixed tolerance's column counts the "
+            "results that it rejects."
+        ),
         "",
-        f"| implementation | arithmetic | judged | false alarms | undecided | largest ratio | longest sum | {' | '.join(TOLERANCES)} |",
+        (
+            "| implementation | arithmetic | judged | false alarms | undecided | largest ratio "
+            f"| longest sum | {' | '.join(TOLERANCES)} |"
+        ),
         f"|---|---|--:|--:|--:|--:|--:|{'--:|' * len(TOLERANCES)}",
     ]
     for name, count in record["alarms"].items():
@@ -460,7 +509,8 @@ def tables(record: dict[str, Any]) -> str:
         every = count["judged"] + count["undecided"]
         fixed = " | ".join(percent(count[f"alarms {label}"], every) for label in TOLERANCES)
         lines.append(
-            f"| {name} | {classes} | {count['judged']:,} | {count['wrong']} | {count['undecided']:,} "
+            f"| {name} | {classes} | {count['judged']:,} | {count['wrong']} "
+            f"| {count['undecided']:,} "
             f"| {count['largest']:.2g} | {count['longest']:,} | {fixed} |"
         )
     lines += ["", "Faults in the output caught: the share that each kind of data shows."]
@@ -485,7 +535,7 @@ def tables(record: dict[str, Any]) -> str:
         lines += ["", f"Sums of {length:,} products:", ""]
         lines += table(
             list(TITLES.values()),
-            lambda fault, n=length: [share(fault, [n], kind, ["forward"]) for kind in KINDS],  # type: ignore[misc]
+            lambda fault, n=length: [share(fault, [n], kind, ["forward"]) for kind in KINDS],
         )
     lines += ["", "In the gradients of input and weight, all sizes together:", ""]
     both = ["grad_input", "grad_weight"]
@@ -494,15 +544,18 @@ def tables(record: dict[str, Any]) -> str:
     )
     lines += [
         "",
-        "Faults in the output caught by fixed tolerances, all lengths together, on reals of size "
-        "1e-6 / 1 / 1e6:",
+        (
+            "Faults in the output caught by fixed tolerances, all lengths together, on reals of "
+            "size 1e-6 / 1 / 1e6:"
+        ),
         "",
     ]
     lines += table(
         list(TOLERANCES),
         lambda fault: [
             " / ".join(
-                share(fault, LENGTHS, kind, ["forward"], label) for kind in ("micro", "reals", "mega")
+                share(fault, LENGTHS, kind, ["forward"], label)
+                for kind in ("micro", "reals", "mega")
             )
             for label in TOLERANCES
         ],
@@ -512,7 +565,14 @@ def tables(record: dict[str, Any]) -> str:
 
 def measure(results: int, trials: int, path: Path | None, fresh: bool) -> Iterator[dict[str, Any]]:
     """Yield the record, more complete each time; what `path` holds is not measured again."""
-    empty: dict[str, Any] = {"results": results, "trials": trials, "environment": cpu(), "alarms": {}, "stretches": {}, "faults": {}}
+    empty: dict[str, Any] = {
+        "results": results,
+        "trials": trials,
+        "environment": cpu(),
+        "alarms": {},
+        "stretches": {},
+        "faults": {},
+    }
     record = empty
     if path and path.exists() and not fresh:
         before = json.loads(path.read_text("utf-8"))
@@ -536,12 +596,22 @@ def measure(results: int, trials: int, path: Path | None, fresh: bool) -> Iterat
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=int, default=2000, help="judged results of each implementation")
-    parser.add_argument("--trials", type=int, default=10, help="cases of each fault, length and kind of data")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--results", type=int, default=2000, help="judged results of each implementation"
+    )
+    parser.add_argument(
+        "--trials", type=int, default=10, help="cases of each fault, length and kind of data"
+    )
     parser.add_argument("--json", type=Path, default=ROOT / "recorded" / "tolerance.json")
-    parser.add_argument("--docs", type=Path, help="write the tables between the markers of this page")
-    parser.add_argument("--fresh", action="store_true", help="measure again what the JSON file holds")
+    parser.add_argument(
+        "--docs", type=Path, help="write the tables between the markers of this page"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="measure again what the JSON file holds"
+    )
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
     began = saved = time.monotonic()

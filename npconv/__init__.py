@@ -3,7 +3,8 @@
 Arrays are NumPy arrays, NCHW and OIHW; names and argument order are PyTorch's.
 """
 
-from npconv import definition
+from npconv import definition, exact, testing
+from npconv.bounds import error_bound
 from npconv.conv import conv2d, conv2d_backward, conv2d_bias, conv2d_input, conv2d_weight
 from npconv.oracle.check import check
 
@@ -17,4 +18,7 @@ __all__ = [
     "conv2d_input",
     "conv2d_weight",
     "definition",
+    "error_bound",
+    "exact",
+    "testing",
 ]

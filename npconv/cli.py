@@ -348,7 +348,9 @@ def _check_case(options: argparse.Namespace, plan: Plan, implementation: Impleme
     """Run one case; print arguments, expected and actual."""
     for option in ("dtype", "json", "resume", "max_failures"):
         if getattr(options, option) is not None:
-            raise CannotRunError(f"--case runs one case alone: it goes without --{option}")
+            raise CannotRunError(
+                f"--case runs one case alone: it goes without --{option.replace('_', '-')}"
+            )
     try:
         case = Case.from_id(options.case)
         arrays = operands(case)
@@ -362,8 +364,7 @@ def _check_case(options: argparse.Namespace, plan: Plan, implementation: Impleme
             f"{outside}={getattr(supports, outside)!r}"
         )
     with contextlib.redirect_stdout(sys.stderr):
-        arithmetic = plan.arithmetics(implementation, case.dtype)
-        outcome = run_case(implementation, case, plan.ops, arithmetic)
+        outcome = run_case(implementation, case, plan.ops, plan.arithmetic)
     _say(case_text(case, arrays, outcome))
     if any(isinstance(verdict, Failure) for _, verdict in outcome.verdicts):
         return FAILED

@@ -1,4 +1,7 @@
-"""One result against what is right: ratios of errors to bounds, and where NaN and infinity belong. Nothing is raised."""
+"""One result against what is right: ratios of errors to bounds, and where NaN belongs.
+
+Nothing is raised here, and nothing is said in words.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ class Reference:
     must, free : numpy.ndarray or None
         Where a NaN or an infinity among the arrays has to show, and where it may: a zero of
         the padding times infinity, or the rest of a tile.
-    overflow : float
-        From here up the result's format has infinity only.
+    overflow, sums_overflow : float
+        From here up the format of the result, and that of partial sums, has infinity only.
     any_kind : bool
         Whether NaN serves where infinity is right and the other way round.
     """
@@ -41,12 +44,13 @@ class Reference:
     must: Array | None = None
     free: Array | None = None
     overflow: float = math.inf
+    sums_overflow: float = math.inf
     any_kind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Element by element: |error| / bound (infinity where it has no size, never NaN) and three verdicts."""
+    """Element by element: |error| / bound, infinity where it has no size, and three verdicts."""
 
     ratios: Array
     wrong: Array
@@ -55,7 +59,7 @@ class Comparison:
 
 
 def reference(call: Call, arithmetic: Arithmetic, *, signs: bool = False) -> Reference:
-    """Return the right result of a call with the bound of an arithmetic; exact where results have 53 bits."""
+    """Return the right result of a call, exact for 53 bits, with the bound of an arithmetic."""
     factors = call.factors
     poisoned = {name: ~np.isfinite(array) for name, array in factors.items()}
     clean = call
@@ -78,6 +82,7 @@ def reference(call: Call, arithmetic: Arithmetic, *, signs: bool = False) -> Ref
             np.where(found.gauge > 0, found.values + own, 0.0),
             found.gauge,
             overflow=arithmetic.result.overflow,
+            sums_overflow=arithmetic.sums.overflow,
         )
         return known if clean is call else _special(call, arithmetic, known, poisoned)
 
@@ -102,10 +107,10 @@ def compare(result: Array, right: Reference) -> Comparison:
         ratios = np.where(np.isnan(ratios), np.inf, ratios)
         both = got_finite & want_finite
         near = _distance(values, np.zeros_like(values)) + right.bound >= right.overflow
-        # Rounding to nearest may overflow here; where the sum of magnitudes overflows, so may partial sums.
+        # Rounding to nearest may overflow here; partial sums where the gauge overflows.
         allowed = near & ~got_finite & want_finite & (got == np.sign(values.real) * np.inf)
         assert right.gauge is not None
-        unsure = ~got_finite & want_finite & (right.gauge + right.bound >= right.overflow)
+        unsure = ~got_finite & want_finite & (right.gauge + right.bound >= right.sums_overflow)
         kind = _same(got, values) | (right.any_kind & ~got_finite)
         fits = np.where(want_finite, allowed | unsure, kind & ~got_finite)
         if right.free is not None:
@@ -211,7 +216,7 @@ def _meets_zeros(call: Call, poisoned: Mapping[str, Array]) -> Array:
 
 
 def _spread(call: Call, arithmetic: Arithmetic, reached: Array) -> Array:
-    """Widen to whole tiles: all of a plane for FFT and for kernels, else a tile's reach on each side."""
+    """Widen to whole tiles: a plane for FFT and for kernels, else a tile's reach on each side."""
     if arithmetic.algorithm == "fft" or call.op == "grad_weight":
         return np.broadcast_to(np.asarray(reached.any((-2, -1), keepdims=True)), reached.shape)
     reach = int(arithmetic.algorithm[-1]) - 1

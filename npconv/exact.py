@@ -114,9 +114,27 @@ def conv2d_input(
             \sum_{\substack{i s_h + k d_h - p_h = u \\ j s_w + t d_w - p_w = v}}
             \bar y_{n,f,i,j} \; w^*_{f,c,k,t}
 
-    over the output channels f of c's group. Parameters, result and errors are those of
-    `npconv.conv2d_input`, rounding and sources those of `conv2d`; only terms of this sum are
-    operands, and an element without any is +0.
+    over the output channels f of c's group.
+
+    Parameters
+    ----------
+    input_size, weight, grad_output, stride, padding, dilation, groups, dtype
+        As in `npconv.conv2d_input`.
+
+    Returns
+    -------
+    numpy.ndarray
+        As `npconv.conv2d_input`, rounded as `conv2d` rounds. Only terms of this
+        sum are operands, and an element without any is +0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `npconv.conv2d_input`.
+
+    Notes
+    -----
+    Sources: those of `conv2d` and `npconv.conv2d_input`.
 
     Examples
     --------
@@ -154,8 +172,25 @@ def conv2d_weight(
         \bar w_{f,c,k,t} = \circ \sum_{n,i,j} \bar y_{n,f,i,j} \;
             x^*_{n,\; \lfloor f/F_g \rfloor C_g + c,\; i s_h + k d_h - p_h,\; j s_w + t d_w - p_w}
 
-    Parameters, result and errors are those of `npconv.conv2d_weight`, rounding and sources those
-    of `conv2d`; zeros of padding are operands.
+    Parameters
+    ----------
+    input, weight_size, grad_output, stride, padding, dilation, groups, dtype
+        As in `npconv.conv2d_weight`.
+
+    Returns
+    -------
+    numpy.ndarray
+        As `npconv.conv2d_weight`, rounded as `conv2d` rounds. Zeros of
+        padding are operands.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `npconv.conv2d_weight`.
+
+    Notes
+    -----
+    Sources: those of `conv2d` and `npconv.conv2d_weight`.
 
     Examples
     --------
@@ -177,8 +212,24 @@ def conv2d_weight(
 def conv2d_bias(grad_output: ArrayLike, *, dtype: DTypeLike | None = None) -> Array:
     r"""Return the gradient of the bias, :math:`\bar b_f = \circ \sum_{n,i,j} \bar y_{n,f,i,j}`.
 
-    Parameters, result and errors are those of `npconv.conv2d_bias`, rounding and sources those
-    of `conv2d`.
+    Parameters
+    ----------
+    grad_output, dtype
+        As in `npconv.conv2d_bias`.
+
+    Returns
+    -------
+    numpy.ndarray
+        As `npconv.conv2d_bias`, rounded as `conv2d` rounds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `npconv.conv2d_bias`.
+
+    Notes
+    -----
+    Sources: those of `conv2d` and `npconv.conv2d_bias`.
 
     Examples
     --------
@@ -207,8 +258,24 @@ def conv2d_backward(
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Return the three gradients of `conv2d`, each element correctly rounded.
 
-    Parameters, result and errors are those of `npconv.conv2d_backward`; the gradients are
-    `conv2d_input`, `conv2d_weight` and `conv2d_bias`, whose formulas and sources hold here too.
+    Parameters
+    ----------
+    grad_output, input, weight, stride, padding, dilation, groups, output_mask, dtype
+        As in `npconv.conv2d_backward`.
+
+    Returns
+    -------
+    tuple
+        As `npconv.conv2d_backward`, rounded as `conv2d` rounds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `npconv.conv2d_backward`.
+
+    Notes
+    -----
+    Formulas and sources: those of `conv2d_input`, `conv2d_weight` and `conv2d_bias`.
 
     Examples
     --------

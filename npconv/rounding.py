@@ -109,7 +109,7 @@ def _decide_pair(high: Array, low: Array, radius: Array, result: DType) -> tuple
     below, above = low - reach, low + reach
     if result == formats.FLOAT64:
         decided = (reach == 0) | ((high + below == high) & (high + above == high))
-        return high + 0.0, ~(decided & np.isfinite(high))
+        return high, ~(decided & np.isfinite(high))
     ends = [splitting.two_sum(high, end) for end in (below, above)]
     lower, values = (_settle(*end, result) for end in ends)
     decided = (lower == values) & np.isfinite(high)

@@ -127,6 +127,12 @@ def test_exact_sums_any_exponents() -> None:
     assert dot([1e300, 1e300], [1e300, -1e300], 7.0) == 7
 
 
+def test_exact_counts_bits_before_trusting_a_sum() -> None:
+    """Integers one step beyond 2**53 are not taken for exact."""
+    assert dot([2.0**53, 1], [1, 1], 1.0) == 2.0**53 + 2
+    assert dot([2.0**27, 1], [2.0**26, 1], 1.0) == 2.0**53 + 2
+
+
 @pytest.mark.parametrize(
     ("dtype", "result"),
     [
@@ -301,6 +307,22 @@ def test_radius_holds_the_exact_value(key: int, kind: str) -> None:
         if math.isfinite(radius[where]):
             total = Fraction(float(high[where])) + Fraction(float(low[where]))
             assert abs(total - value) <= Fraction(float(radius[where]))
+
+
+def test_radius_holds_what_the_second_sum_loses() -> None:
+    """108 bits, all in exact slices, do not fit two float64, and the radius says so."""
+    numbers = (
+        ([1.0, 2.0**-30], [1.0, 2.0**-23]),
+        ([2.0**-20, 2.0**-60], [0.0, 2.0**-10 + 2.0**-47]),
+    )
+    pieces = [
+        splitting.Piece(*(splitting.Vectors(np.array([[v]])) for v in vectors))
+        for vectors in numbers
+    ]
+    high, low, radius = splitting.split((1, 1, 1), pieces, np.zeros((1, 1, 1)))
+    value = 1 + Fraction(1, 2**53) + Fraction(1, 2**70) + Fraction(1, 2**107)
+    error = abs(Fraction(high.item()) + Fraction(low.item()) - value)
+    assert 0 < error <= Fraction(radius.item()) < Fraction(1, 2**100)
 
 
 def test_stages_serve_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -16,8 +18,12 @@ from npconv.oracle.protocol import Implementation, NotAnImplementationError
 NAMES = ("definition", "formulas", "torch")
 
 
-#: npconv's own folder, and what Python calls its import system.
-_OURS = (str(Path(__file__).resolve().parents[1]), "<frozen importlib")
+#: Beginnings of the files whose frames say nothing of a target: npconv, and the import system.
+_OURS = (
+    f"{Path(__file__).parents[1]}{os.sep}",
+    f"{Path(importlib.__file__).parent}{os.sep}",
+    "<frozen importlib",
+)
 
 
 class TargetError(Exception):
@@ -137,7 +143,9 @@ def _from_file(path: Path) -> ModuleType:
     folder = str(resolved.parent)
     sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
+        # Workers must find the target under the name that it was given here.
+        with contextlib.chdir(Path.cwd()):
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise

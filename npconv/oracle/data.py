@@ -30,7 +30,7 @@ ROLES = ("input", "weight", "grad_output")
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """Arrays of a case in its layout; `bias` is None without one, `grad_output` for an illegal case."""
+    """Arrays of a case in its layout; `grad_output` is None for an illegal case."""
 
     input: Array
     weight: Array
@@ -81,7 +81,7 @@ def operands(case: Case) -> Operands:
 
 
 def largest_integer(dtype: str, terms: int) -> int | None:
-    """Return the largest S with `terms` products of integers up to S, plus a bias, exact in `dtype`.
+    """Return the largest S such that `terms` products up to S*S, and a bias, are exact in `dtype`.
 
     None for integer dtypes, whose sums wrap exactly. A complex product is two real ones.
     """
@@ -123,7 +123,7 @@ def limits(case: Case) -> dict[str, int] | None:
 
 
 def survival(case: Case, op: str) -> float | None:
-    """Return the chance, at most, that a wrong bilinear result equals the right one on integer data.
+    """Return the largest chance that a wrong bilinear result is the right one on integer data.
 
     A bilinear form that is not zero vanishes on a random draw from a set S with probability at
     most 2/|S|; on arrays from two sets with 1/|S| + 1/|T| (Schwartz 1980, Zippel 1979). It says
@@ -171,7 +171,7 @@ def _numbers(
 
 
 def _probe(case: Case, raws: list[Array], shapes: list[tuple[int, ...]]) -> list[Array]:
-    """Give some numbers all the bits that exact sums leave, the others ones, such that no two long ones meet.
+    """Give some numbers all the bits that exact sums leave, the others one; no two long ones meet.
 
     Long are the input in even images and channels, the weight in odd input channels for even
     output channels, and grad_output in odd images and output channels, channels counted in
@@ -210,12 +210,12 @@ def _probe(case: Case, raws: list[Array], shapes: list[tuple[int, ...]]) -> list
 
 
 def probe_room(dtype: str) -> int:
-    """Return the bits that the sums of probing integers may have: float32's where 16 bits are summed in it."""
+    """Return the bits that sums of probing integers may have: more than 16-bit formats have."""
     return {"float16": 15, "bfloat16": 24}.get(dtype, significand_bits(dtype))
 
 
 def probe_scales(case: Case) -> list[int]:
-    """Return the exponents that the arrays of probing data are multiplied by: beyond float16's range."""
+    """Return the exponents that scale the arrays of probing data beyond float16's range."""
     return [0, 0, 0, 0] if case.dtype in ("float16", "bfloat16") else [20, -20, 0, 20]
 
 
@@ -226,7 +226,7 @@ def _thinned(
     drawn: list[Array],
     shapes: list[tuple[int, ...]],
 ) -> list[Array]:
-    """Replace numbers by zeros until every sum of magnitudes is exact; most often none has to go."""
+    """Replace numbers by zeros until every sum of magnitudes is exact; most often none goes."""
     probing = case.data == "probe"
     scaled = probe_scales(case) if probing else [0] * 4
     most = 2 ** (probe_room(case.dtype) if probing else significand_bits(case.dtype))
@@ -253,7 +253,7 @@ def _exact(
     shapes: list[tuple[int, ...]],
     most: int,
 ) -> bool:
-    """Whether every sum of magnitudes is at most `most`: by the largest of each array, else sum by sum."""
+    """Whether every sum of magnitudes is at most `most`: by the largest numbers, else by all."""
     parts = 2 if case.dtype in COMPLEXES else 1
     x, w, b, g = (int(np.abs(a).max(initial=0)) for a in drawn)
     products = (
@@ -275,7 +275,7 @@ def _exact(
 
 
 def _cancelling(case: Case, drawn: list[Array], shapes: list[tuple[int, ...]]) -> list[Array]:
-    """Give numbers near 1 whose signs alternate: along taps and channels of the weight, along the plane of errors."""
+    """Give numbers near 1; signs alternate in the weight and in grad_output."""
     near = []
     for position, (values, shape) in enumerate(zip(drawn, shapes, strict=True)):
         parts = values.reshape(*shape, -1)
@@ -317,7 +317,7 @@ def _integers(raw: Array, limit: int) -> Array:
 
 
 def _distinct(raw: Array, limit: int) -> Array:
-    """Map to distinct integers of magnitude up to `limit`, as far as there are so many; none is zero."""
+    """Map to integers of magnitude up to `limit`, distinct as far as there are so many, not 0."""
     step = max(1, limit // max(1, raw.size))
     sizes = np.arange(raw.size) % limit * step + (raw % np.uint64(step)).astype(np.int64) + 1
     return np.where(raw >> np.uint64(63), -sizes, sizes)

@@ -52,7 +52,7 @@ class Expected:
 
 
 def expect(case: Case, arrays: Operands, arithmetic: Mapping[str, str] | None = None) -> Expected:
-    """Compute the right results: to the bit where every order of summation gives them, else with bounds.
+    """Compute the right results: to the bit where every order of sums gives them, else with bounds.
 
     `arithmetic` names that of operations which have not the dtype's own.
     """
@@ -66,7 +66,7 @@ def expect(case: Case, arrays: Operands, arithmetic: Mapping[str, str] | None = 
 
 
 def is_exact(case: Case, op: str, arithmetic: Arithmetic | None = None) -> bool:
-    """Whether every order of summation gives the same value, so that results are compared to the bit.
+    """Whether every order of sums gives the same value, so that bits are compared.
 
     So it is for data of integers where the arithmetic, by default the dtype's own, holds the
     factors and their sums, and its algorithm computes nothing but sums of products.

@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """The suite's digest; another one for part of it, or where another arithmetic is asked for."""
+        """The suite's digest; another one for part of it, or for another arithmetic."""
         digest = self.cases().digest
         if self.ops == OPS and self.dtypes is None and self.arithmetic is None:
             return digest
@@ -84,16 +84,6 @@ class Plan:
     def takes(self, case: Case) -> bool:
         """Whether the case is selected."""
         return self.dtypes is None or case.dtype in self.dtypes
-
-    def arithmetics(self, implementation: Implementation, dtype: str) -> dict[str, str]:
-        """Return what each operation is judged as: asked for, declared, or the dtype's own."""
-        own = default_for(dtype)
-        if own == "integer":
-            return dict.fromkeys(OPS, own)
-        if self.arithmetic is not None:
-            return dict.fromkeys(OPS, self.arithmetic)
-        declared = implementation.supports.arithmetic
-        return {op: declared.get((op, dtype), own) for op in OPS}
 
 
 @functools.cache
@@ -148,8 +138,7 @@ def _here(plan: Plan, ranges: Iterable[Range], total: Tally) -> Generator[None, 
             for position in range(start, stop):
                 case = suite[position]
                 if plan.takes(case) and implementation.supports.asks(case):
-                    arithmetics = plan.arithmetics(implementation, case.dtype)
-                    outcome = run_case(implementation, case, plan.ops, arithmetics)
+                    outcome = run_case(implementation, case, plan.ops, plan.arithmetic)
                     results.append((position, outcome.verdicts, outcome.target_seconds))
                 else:
                     results.append((position, (), 0.0))
@@ -215,11 +204,11 @@ def run_case(
     implementation: Implementation,
     case: Case,
     ops: Sequence[str],
-    arithmetic: Mapping[str, str] | None = None,
+    arithmetic: str | None = None,
 ) -> Outcome:
     """Run and judge one case: each operation that is selected and that the implementation has.
 
-    `arithmetic` names that of operations that have not the dtype's own.
+    What each is judged as: `arithmetic`, what is declared, or the dtype's own.
     """
     arrays = operands(case)
     wanted = [op for op in ops if op in implementation.supports.ops]
@@ -231,7 +220,7 @@ def run_case(
             results["forward"], seconds = _call(implementation.forward, case, arrays)
             verdicts.append(("forward", _judge_illegal(case, results["forward"])))
         return Outcome(tuple(verdicts), seconds, results, None)
-    expected = expect(case, arrays, arithmetic)
+    expected = expect(case, arrays, _arithmetics(implementation, case.dtype, arithmetic))
     if "forward" in wanted:
         results["forward"], seconds = _call_guarded(implementation.forward, case, arrays)
         verdicts.append(("forward", _judge(case, "forward", results["forward"], expected)))
@@ -251,6 +240,14 @@ def run_case(
                 verdict = _judge_masked(case, op, result)
             verdicts.append((op, verdict))
     return Outcome(tuple(verdicts), seconds, results, expected)
+
+
+def _arithmetics(implementation: Implementation, dtype: str, asked: str | None) -> dict[str, str]:
+    own = default_for(dtype)
+    if own == "integer":
+        return dict.fromkeys(OPS, own)
+    declared = implementation.supports.arithmetic
+    return {op: asked or declared.get((op, dtype), own) for op in OPS}
 
 
 def _call_guarded(

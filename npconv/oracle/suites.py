@@ -276,12 +276,15 @@ def _other_dtypes(count: int) -> list[Case]:
 
 def _other_reals(count: int) -> list[Case]:
     """Give cases of the pair product on every other kind of data, in 16-bit and complex dtypes."""
-    dtypes = [name for name in formats.FLOATS + formats.COMPLEXES if name not in ("float32", "float64")]
+    dtypes = [
+        name for name in formats.FLOATS + formats.COMPLEXES if name not in ("float32", "float64")
+    ]
     kinds = [kind for kind in DATA if kind != "integers"]
     return [
         _grid_case(
             "pair",
-            random_row(grids()["pair"], "data", dtype, kind, number) | {"dtype": dtype, "data": kind},
+            random_row(grids()["pair"], "data", dtype, kind, number)
+            | {"dtype": dtype, "data": kind},
         )
         for number, kind, dtype in itertools.product(range(count), kinds, dtypes)
     ]

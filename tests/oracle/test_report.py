@@ -229,18 +229,23 @@ def test_report_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "report.json"
     report_of(FULL).write(path)
     old = path.read_text(encoding="utf-8")
-    real = Path.write_text
+    real, written = Path.write_text, []
 
     def half(self: Path, text: str, **options: Any) -> int:
+        written.append(self.name)
         real(self, text[: len(text) // 2], **options)
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Path, "write_text", half)
     with pytest.raises(OSError, match="no space left"):
         report_of(tally_of(None)).write(path)
-    monkeypatch.undo()
     assert path.read_text(encoding="utf-8") == old
+    monkeypatch.setattr(
+        Path, "write_text", lambda self, *a, **o: written.append(self.name) or real(self, *a, **o)
+    )
     report_of(tally_of(None)).write(path)
+    assert len(written) == 2
+    assert "report.json" not in written
     assert json.loads(path.read_text(encoding="utf-8"))["failures_total"] == 0
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
 

@@ -463,6 +463,29 @@ def test_interrupt_of_the_progress_is_an_interrupt() -> None:
     assert counted(part) == counted(whole)
 
 
+@pytest.mark.parametrize("call", [1, 2, 5])
+def test_interrupt_after_an_addition_adds_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Ctrl-C just after a stretch was added, over an executor, does not count it again."""
+    whole, part, calls = tally_of(altered(one_up)), Tally(), []
+    real = Tally.add
+
+    def add(self: Tally, other: Tally) -> None:
+        real(self, other)
+        if self is part:
+            calls.append(other)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tally, "add", add)
+    with ThreadPoolExecutor(2) as executor:
+        assert run(plan_of(altered(one_up)), part, executor=executor, stretch=4)
+    assert part.positions < whole.positions
+    assert not run(plan_of(altered(one_up)), part)
+    assert counted(part) == counted(whole)
+
+
 def test_progress_is_told_after_each_stretch() -> None:
     """Progress comes once for each stretch, with growing tallies, the last one complete."""
     seen: list[int] = []
