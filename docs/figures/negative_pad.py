@@ -74,8 +74,7 @@ def main() -> None:
     )
     width, height = LEFT + CELL * 16, 24 + 140 * len(PANELS)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}">',
         f"<style>{css}</style>",
         f'<rect x="0" y="0" width="{width}" height="{height}" style="fill:#fff;stroke:none"/>',
         *body,
