@@ -41,17 +41,17 @@ def forward(
         geometry.groups, geometry.group_out, geometry.group_in * taps
     )
     chunk = max(1, BUFFER // 64 // (geometry.groups * taps))
-    channels = list(_boxes((geometry.group_in,), chunk)) or [(slice(0, 0),)]
+    channels = list(boxes((geometry.group_in,), chunk)) or [(slice(0, 0),)]
     rows = geometry.groups * max(min(chunk, geometry.group_in) * taps, geometry.group_out)
-    for n, *outputs in _boxes((geometry.batch, *geometry.out), _positions(rows)):
+    for n, *outputs in boxes((geometry.batch, *geometry.out), _positions(rows)):
         sums: Array | None = None
         for (c,) in channels:
-            columns = _gather(x[n, :, c], geometry, outputs, carried)
+            columns = gather(x[n, :, c], geometry, outputs, carried)
             part = _product(kernel[:, :, c.start * taps : c.stop * taps], columns)
             sums = part if sums is None else np.add(sums, part, out=sums)
         assert sums is not None
         sums = sums.reshape(
-            geometry.groups, geometry.group_out, n.stop - n.start, *map(_length, outputs)
+            geometry.groups, geometry.group_out, n.stop - n.start, *map(length, outputs)
         )
         yield (n, slice(None), slice(None), *outputs), np.moveaxis(sums, 2, 0)
 
@@ -64,16 +64,16 @@ def weight_gradient(
     grad = split_groups(grad_output, geometry.groups, 1)
     taps = math.prod(geometry.kernel)
     groups = geometry.groups
-    for f, c in _boxes((geometry.group_out, geometry.group_in), max(1, BUFFER // (groups * taps))):
-        sums = np.zeros((groups, _length(f), _length(c) * taps), carried)
-        rows = groups * max(_length(c) * taps, _length(f))
-        for n, *outputs in _boxes((geometry.batch, *geometry.out), _positions(rows)):
-            columns = _gather(x[n, :, c], geometry, outputs, carried)
+    for f, c in boxes((geometry.group_out, geometry.group_in), max(1, BUFFER // (groups * taps))):
+        sums = np.zeros((groups, length(f), length(c) * taps), carried)
+        rows = groups * max(length(c) * taps, length(f))
+        for n, *outputs in boxes((geometry.batch, *geometry.out), _positions(rows)):
+            columns = gather(x[n, :, c], geometry, outputs, carried)
             errors = _errors(grad[n, :, f], outputs, carried)
             sums += _product(errors, _conjugate(columns).swapaxes(1, 2))
         yield (
             (slice(None), f, c, *(slice(None) for _ in geometry.axes)),
-            sums.reshape(groups, _length(f), _length(c), *geometry.kernel),
+            sums.reshape(groups, length(f), length(c), *geometry.kernel),
         )
 
 
@@ -90,21 +90,21 @@ def input_gradient(
     # larger than a buffer, whole rows.
     channels = max(1, BUFFER // (groups * math.prod(geometry.extents)))
     height_limit = max(1, BUFFER // (groups * math.prod(rest)))
-    for (c,) in _boxes((geometry.group_in,), channels):
+    for (c,) in boxes((geometry.group_in,), channels):
         transposed = np.ascontiguousarray(
-            kernel[:, :, c].reshape(groups, geometry.group_out, _length(c) * taps).swapaxes(1, 2)
+            kernel[:, :, c].reshape(groups, geometry.group_out, length(c) * taps).swapaxes(1, 2)
         )
-        images = max(1, BUFFER // (groups * _length(c) * math.prod(geometry.extents)))
-        rows = groups * max(_length(c) * taps, geometry.group_out)
+        images = max(1, BUFFER // (groups * length(c) * math.prod(geometry.extents)))
+        rows = groups * max(length(c) * taps, geometry.group_out)
         for (n,), (h,) in itertools.product(
-            list(_boxes((geometry.batch,), images)), list(_boxes((height,), height_limit))
+            list(boxes((geometry.batch,), images)), list(boxes((height,), height_limit))
         ):
             inputs = (h, *(slice(0, extent) for extent in rest))
-            sums = np.zeros((groups, _length(c), _length(n), *map(_length, inputs)), carried)
+            sums = np.zeros((groups, length(c), length(n), *map(length, inputs)), carried)
             reached = [
                 axis.windows_over(box) for axis, box in zip(geometry.axes, inputs, strict=True)
             ]
-            for m, *local in _boxes((_length(n), *map(_length, reached)), _positions(rows)):
+            for m, *local in boxes((length(n), *map(length, reached)), _positions(rows)):
                 outputs = [
                     slice(r.start + o.start, r.start + o.stop)
                     for r, o in zip(reached, local, strict=True)
@@ -121,17 +121,17 @@ def bias_gradient(grad_output: Array, carried: DType) -> Array:
     return np.asarray(channels.sum(axis=tuple(range(1, channels.ndim)), dtype=carried))
 
 
-def _gather(x: Array, geometry: Geometry, outputs: Sequence[slice], carried: DType) -> Array:
+def gather(x: Array, geometry: Geometry, outputs: Sequence[slice], carried: DType) -> Array:
     """Copy x (n, g, c, h, w) to columns (g, c*k*t, n*y*x): what each tap of each window meets."""
     n, g, c = x.shape[:3]
     stored = formats.load_dtype(x.dtype, carried)
-    columns = np.zeros((g, c, *geometry.kernel, n, *map(_length, outputs)), stored)
+    columns = np.zeros((g, c, *geometry.kernel, n, *map(length, outputs)), stored)
     source = np.moveaxis(x, 0, 2)
     everything = [slice(0, extent) for extent in geometry.extents]
     for taps, there, found in _meetings(geometry, outputs, everything):
         target: Any = (slice(None), slice(None), *taps, slice(None), *there)
         columns[target] = source[:, :, :, *found]
-    positions = n * math.prod(map(_length, outputs))
+    positions = n * math.prod(map(length, outputs))
     return columns.view(carried).reshape(g, c * math.prod(geometry.kernel), positions)
 
 
@@ -144,7 +144,7 @@ def _scatter(
 ) -> None:
     """Add columns (g, c*k*t, n*y*x) to the elements of sums (g, c, n, h, w) that they met."""
     g, c, n = sums.shape[:3]
-    columns = columns.reshape(g, c, *geometry.kernel, n, *map(_length, outputs))
+    columns = columns.reshape(g, c, *geometry.kernel, n, *map(length, outputs))
     for taps, there, found in _meetings(geometry, outputs, inputs):
         origin: Any = (slice(None), slice(None), *taps, slice(None), *there)
         sums[:, :, :, *found] += columns[origin]
@@ -203,7 +203,7 @@ def _positions(rows: int) -> int:
     return max(1, min(BUFFER, max(BLOCK, 256 * rows)) // max(1, rows))
 
 
-def _boxes(extents: Sequence[int], limit: int) -> Iterator[Slices]:
+def boxes(extents: Sequence[int], limit: int) -> Iterator[Slices]:
     """Tile `extents` with boxes of at most `limit` elements, the last axes kept whole first."""
     sizes, room = [], limit
     for extent in reversed(extents):
@@ -217,7 +217,8 @@ def _boxes(extents: Sequence[int], limit: int) -> Iterator[Slices]:
     return itertools.product(*ranges)
 
 
-def _length(part: slice) -> int:
+def length(part: slice) -> int:
+    """Return the number of elements that a slice with step 1 takes."""
     return int(part.stop - part.start)
 
 

@@ -18,9 +18,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from npconv import formats
-from npconv.correlate import _boxes as boxes
-from npconv.correlate import _gather as gather
-from npconv.correlate import _length as length
+from npconv.correlate import boxes, gather, length
 from npconv.geometry import Axis, Geometry
 from npconv.splitting import Piece, Vectors
 from npconv.windows import split_groups

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npconv import formats, splitting
-from npconv.correlate import _boxes as boxes
+from npconv.correlate import boxes
 from npconv.operands import Tile
 from npconv.splitting import Piece, Vectors
 

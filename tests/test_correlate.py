@@ -175,13 +175,13 @@ def test_limits_split_every_axis(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     }
     gathered: list[tuple[int, ...]] = []
-    gather = correlate._gather
+    gather = correlate.gather
 
     def spy(part: Array, geometry: Any, outputs: Any, carried: Any) -> Array:
         gathered.append((*part.shape[:3], *(o.stop - o.start for o in outputs)))
         return gather(part, geometry, outputs, carried)
 
-    monkeypatch.setattr(correlate, "_gather", spy)
+    monkeypatch.setattr(correlate, "gather", spy)
     for call, shape, axes in results.values():
         split = set()
         for buffer, block in LIMITS:
@@ -203,7 +203,7 @@ def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch, buffer: int, block
     """No columns are larger than the buffer, or than one position's rows where those are more."""
     limited(monkeypatch, buffer, block)
     sizes: list[int] = []
-    gather, scatter = correlate._gather, correlate._scatter
+    gather, scatter = correlate.gather, correlate._scatter
 
     def spy_gather(*args: Any) -> Array:
         columns = gather(*args)
@@ -214,7 +214,7 @@ def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch, buffer: int, block
         sizes.append(columns.size)
         scatter(columns, *args)
 
-    monkeypatch.setattr(correlate, "_gather", spy_gather)
+    monkeypatch.setattr(correlate, "gather", spy_gather)
     monkeypatch.setattr(correlate, "_scatter", spy_scatter)
     for case in SPLIT:
         x, w, _, g = case.arrays(0)
@@ -228,7 +228,7 @@ def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch, buffer: int, block
 
 def tiles(extents: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
     """Boxes of correlate, checked for size on the way."""
-    for box in correlate._boxes(extents, limit):
+    for box in correlate.boxes(extents, limit):
         assert 1 <= math.prod(part.stop - part.start for part in box) <= max(1, limit)
         yield box
 
