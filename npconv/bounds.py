@@ -306,18 +306,25 @@ class Call:
 
 
 def arguments(
-    op: str, arrays: Sequence[Any], stride: Any, padding: Any, dilation: Any, groups: Any
+    op: Any,
+    arrays: Sequence[Any],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    *,
+    caller: str = "error_bound",
 ) -> Call:
     """Read an operation's arguments as its own call does; refuse an unknown operation."""
-    if op not in OPS:
-        raise ValueError(f"error_bound: op={shown(op)} must be one of {', '.join(OPS)}")
+    if not isinstance(op, str) or op not in OPS:
+        raise ValueError(f"{caller}: op={shown(op)} must be one of {', '.join(OPS)}")
     counts = {"forward": (2, 3), "grad_input": (3, 3), "grad_weight": (3, 3), "grad_bias": (1, 1)}
     low, high = counts[op]
     if not low <= len(arrays) <= high:
         wanted = f"{low}" if low == high else f"{low} or {high}"
-        raise TypeError(f"error_bound: op={op!r} takes {wanted} arrays, not {len(arrays)}")
+        raise TypeError(f"{caller}: op={op!r} takes {wanted} arrays, not {len(arrays)}")
     if op == "grad_bias":
-        grad, dtype, _ = read_grad_output("error_bound", arrays[0], None)
+        grad, dtype, _ = read_grad_output(caller, arrays[0], None)
         return Call(op, (grad,), None, stride, padding, dilation, groups, dtype)
     named: dict[str, Any]
     sizes: dict[str, Any] = {}
@@ -327,7 +334,7 @@ def arguments(
         sizes, named = {"input_size": arrays[0]}, {"weight": arrays[1], "grad_output": arrays[2]}
     else:
         sizes, named = {"weight_size": arrays[1]}, {"input": arrays[0], "grad_output": arrays[2]}
-    read_: Arguments = read("error_bound", named, sizes, stride, padding, dilation, groups, None)
+    read_: Arguments = read(caller, named, sizes, stride, padding, dilation, groups, None)
     given = tuple(
         tuple(int(size) for size in array)
         if position == (0 if op == "grad_input" else 1) and sizes

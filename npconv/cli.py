@@ -114,7 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", metavar="FILE", help="write the report to a file")
     check.add_argument("--resume", metavar="REPORT", help="go on where an earlier report ends")
     listing = commands.add_parser("list", help="print a suite's case ids", allow_abbrev=False)
-    listing.add_argument("--suite", type=_suite, default="standard", metavar="SUITE")
+    listing.add_argument(
+        "--suite",
+        type=_suite,
+        default="standard",
+        metavar="SUITE",
+        help="quick, standard (the default), exhaustive, or a part such as 'exhaustive[3::41]'",
+    )
     return parser
 
 
@@ -171,10 +177,17 @@ def _check(options: argparse.Namespace) -> int:
         raise CannotRunError(
             f"{options.target} has none of the operations asked for: {', '.join(ops)}"
         )
+    known = implementation.supports.dtypes
+    if options.dtype and not set(options.dtype) & set(known):
+        raise CannotRunError(
+            f"{options.target} supports dtypes {', '.join(known)}, none of those asked for: "
+            f"{', '.join(options.dtype)}; its dict `supports` says which, as in "
+            f"supports = {{'dtypes': {list(options.dtype)!r}}}"
+        )
     plan = Plan(
         adapters.load, options.target, options.suite, ops, options.dtype, options.arithmetic
     )
-    if options.case:
+    if options.case is not None:
         return _check_case(options, plan, implementation)
     return _check_suite(options, plan, described)
 

@@ -64,9 +64,7 @@ def reference(call: Call, arithmetic: Arithmetic, *, signs: bool = False) -> Ref
     poisoned = {name: ~np.isfinite(array) for name, array in factors.items()}
     clean = call
     if any(mask.any() for mask in poisoned.values()):
-        zeroed = {
-            name: np.where(poisoned[name], a.dtype.type(0), a) for name, a in factors.items()
-        }
+        zeroed = {name: np.where(poisoned[name], a.dtype.type(0), a) for name, a in factors.items()}
         clean = _with(call, zeroed)
     wide = np.dtype(np.complex128 if call.dtype.kind == "c" else np.float64)
     precise = arithmetic.sums.bits > 24

@@ -245,6 +245,7 @@ def test_sign_bound_has_the_stated_chance() -> None:
     ("arguments", "message"),
     [
         (("backward", 1), "op='backward' must be one of forward, grad_input"),
+        ((np.ones((1, 1, 2, 2)), 1), "must be one of forward, grad_input"),
         (("forward", np.ones((1, 1, 2, 2))), "takes 2 or 3 arrays, not 1"),
         (("grad_bias", np.ones(3)), "grad_output of 1 dimensions"),
     ],

@@ -86,18 +86,26 @@ def test_message_names_an_arithmetic_that_fits() -> None:
     assert_conv2d(y, x, w, arithmetic="float32")
 
 
+def test_message_names_no_arithmetic_that_fits_anything() -> None:
+    """A flipped kernel gradient is not taken for one that was summed in bfloat16."""
+    x, w, g = arrays()
+    right = npconv.conv2d_backward(g, x, w, padding=(1, 0))
+    flipped = (right[0], right[1][..., ::-1, ::-1], right[2])
+    assert "within the bound" not in message(
+        assert_conv2d_backward, flipped, g, x, w, padding=(1, 0)
+    )
+
+
 def test_nonfinite_elements_are_a_kind_of_their_own() -> None:
     """NaN where none belongs is told from a wrong value; where one belongs it passes."""
     x, w, _ = arrays()
     y = npconv.conv2d(x, w)
     y[0, 0, 0, 0] = np.nan
-    assert "1 of 384 elements is finite or not where it must not be" in message(
-        assert_conv2d, y, x, w
-    )
+    assert "1 of 384 elements differs in NaN or infinity" in message(assert_conv2d, y, x, w)
     x[0, 1, 2, 3] = np.nan
     right = npconv.conv2d(x, w)
     assert_conv2d(right, x, w)
-    assert "finite or not" in message(assert_conv2d, np.nan_to_num(right), x, w)
+    assert "in NaN or infinity" in message(assert_conv2d, np.nan_to_num(right), x, w)
 
 
 def test_infinite_weight_over_padding_passes_either_way() -> None:
@@ -111,7 +119,7 @@ def test_infinite_weight_over_padding_passes_either_way() -> None:
     y[:, 1, 0] = finite[:, 1, 0]
     assert_conv2d(y, x, w, padding=(1, 0))
     y[:, 1, 1] = finite[:, 1, 1]
-    assert "finite or not" in message(assert_conv2d, y, x, w, padding=(1, 0))
+    assert "in NaN or infinity" in message(assert_conv2d, y, x, w, padding=(1, 0))
 
 
 def test_undecided_is_not_passed() -> None:
@@ -129,7 +137,9 @@ def test_structure_comes_first() -> None:
     assert message(assert_conv2d, None, x, w) == "conv2d: returned None, not an array"
     assert message(assert_conv2d, x, x, w) == "conv2d: shape (2, 3, 8, 9), not (2, 4, 6, 8)"
     y = npconv.conv2d(x, w)
-    assert "dtype complex64" in message(assert_conv2d, y.astype("c8"), x, w)
+    assert message(assert_conv2d, y.astype("c8"), x, w) == "conv2d: dtype complex64, not float32"
+    assert message(assert_conv2d, y.astype("i4"), x, w) == "conv2d: dtype int32, not float32"
+    assert message(assert_conv2d, "abc", x, w) == "conv2d: dtype str96, not float32"
     i, k = (10 * x).astype(int), (10 * w).astype(int)
     j = npconv.conv2d(i, k)
     j[0, 0, 0, 0] += 1
@@ -170,7 +180,9 @@ def test_torch_tensors_are_taken() -> None:
 def test_bad_arguments_are_no_assertion() -> None:
     """An illegal call raises what conv2d raises."""
     x, w, _ = arrays()
-    with pytest.raises(ValueError, match="stride=0 must be at least 1"):
+    with pytest.raises(ValueError, match=r"^assert_conv2d: stride=0 must be at least 1"):
         assert_conv2d(x, x, w, stride=0)
     with pytest.raises(ValueError, match="arithmetic='half' must be one of"):
         assert_conv2d(x, x, w, arithmetic="half")
+    with pytest.raises(TypeError, match=r"^assert_conv2d_backward: output_mask='yes' must be 3 b"):
+        assert_conv2d_backward((x, w, x), x, x, w, output_mask="yes")  # type: ignore[arg-type]

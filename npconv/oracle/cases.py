@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, fields
 
@@ -124,14 +125,7 @@ class Case:
     @property
     def geometry(self) -> Geometry:
         """The checked sizes; raises ValueError for an illegal case."""
-        return parse(
-            self.input_shape,
-            self.weight_shape,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
+        return _geometry(self)
 
     @property
     def illegal(self) -> str | None:
@@ -172,6 +166,19 @@ class Case:
         if isinstance(self.padding, str):
             return "string"
         return "pair" if isinstance(self.padding[0], int) else "four-sided"
+
+
+@functools.lru_cache(maxsize=16)
+def _geometry(case: Case) -> Geometry:
+    """Parse a case once, however often its data and judge ask for the sizes."""
+    return parse(
+        case.input_shape,
+        case.weight_shape,
+        case.stride,
+        case.padding,
+        case.dilation,
+        case.groups,
+    )
 
 
 def _pair(pair: Pair) -> str:

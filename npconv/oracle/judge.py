@@ -158,7 +158,7 @@ def _worst(case: Case, op: str, result: Array, right: Reference, found: Comparis
     count, size = int(np.count_nonzero(where)), where.size
     what = "differ"
     if odd:
-        what = "are finite or not where they must not be"
+        what = "differ in NaN or infinity"
     return Failure(
         case.id, op, "nonfinite" if odd else "values",
         f"{count} of {size} elements {what}; worst at {index}: got {got}, want {want}",

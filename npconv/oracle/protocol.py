@@ -146,7 +146,8 @@ def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Support
             values[key] = _arithmetic(name, value)
         else:
             raise NotAnImplementationError(
-                f"{name}: supports has no {shown(key)}; there are {', '.join((*lists, *switches))}"
+                f"{name}: supports has no {shown(key)}; "
+                f"there are {', '.join((*lists, *switches, 'arithmetic'))}"
             )
     missing = [op for op in values["ops"] if op not in _implemented(functions)]
     if missing:
