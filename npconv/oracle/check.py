@@ -75,8 +75,8 @@ def check(
 
     Notes
     -----
-    Each case is judged on integers whose sums are exact in its dtype, to the bit, or on
-    reals against the bound that holds for any order of summation; docs/formulas.md has both.
+    Integers whose sums are exact in the dtype are compared to the bit, everything else with the
+    bound of an arithmetic, element by element; docs/tolerance.md derives the bounds.
 
     Examples
     --------
