@@ -7,10 +7,9 @@ import pytest
 from conformance.shares import SHARES, parts, share
 from npconv import adapters
 from npconv.oracle.cases import Case
-from npconv.oracle.judge import Failure
 from npconv.oracle.protocol import GRADIENTS, OPS, Implementation
-from npconv.oracle.run import run_case
 from npconv.oracle.suites import suite_named
+from npconv.oracle.trial import run_case
 
 pytest.importorskip("torch", reason="the implementation under test")
 
@@ -59,9 +58,9 @@ def check(torch: Implementation, name: str) -> None:
             continue
         due += expected_results(case)
         for op, verdict in run_case(torch, case, OPS).verdicts:
-            if isinstance(verdict, Failure):
-                failures.append(verdict)
-            found[op, case.dtype, "passed" if verdict is None else str(verdict)] += 1
+            if verdict.failure is not None:
+                failures.append(verdict.failure)
+            found[op, case.dtype, verdict.status] += 1
     shown = "\n".join(
         f"{failure.op}: {failure.kind}: {failure.message}\n"
         f"  repeat: npconv check torch --case {failure.case}"

@@ -433,7 +433,7 @@ def caught(fault: str, length: int, trials: int) -> dict[str, Any]:
                 seen[op]["results"] += 1
                 with np.errstate(all="ignore"):
                     verdict = judge(case, op, result, expected)
-                    seen[op]["npconv"] += verdict not in (None, "undecided")
+                    seen[op]["npconv"] += verdict.status == "failed"
                     want = _wide(expected.values[op])
                     for label, rule in TOLERANCES.items():
                         seen[op][label] += not rule(_wide(result), want, dtype)

@@ -21,11 +21,11 @@ from npconv.console import case_text, counted, duration, report_text
 from npconv.oracle.cases import Case
 from npconv.oracle.check import dtypes_named, ops_named, report_on
 from npconv.oracle.data import operands
-from npconv.oracle.judge import Failure
 from npconv.oracle.protocol import OPS, Implementation
 from npconv.oracle.report import Report, Tally, read_tally
-from npconv.oracle.run import Plan, run, run_case
+from npconv.oracle.run import Plan, run
 from npconv.oracle.suites import suite_named
+from npconv.oracle.trial import run_case
 from npconv.workers import terminated_as_interrupt, workers
 
 OK, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
@@ -379,9 +379,10 @@ def _check_case(options: argparse.Namespace, plan: Plan, implementation: Impleme
     with contextlib.redirect_stdout(sys.stderr):
         outcome = run_case(implementation, case, plan.ops, plan.arithmetic)
     _say(case_text(case, arrays, outcome))
-    if any(isinstance(verdict, Failure) for _, verdict in outcome.verdicts):
+    statuses = {verdict.status for _, verdict in outcome.verdicts}
+    if "failed" in statuses:
         return FAILED
-    if not any(verdict is None for _, verdict in outcome.verdicts):
+    if "passed" not in statuses:
         raise CannotRunError(
             "nothing was run: the case is unsupported, or has none of what is asked"
         )

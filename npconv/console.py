@@ -11,10 +11,10 @@ import numpy as np
 from npconv.adapters import traceback_of
 from npconv.oracle.cases import Case
 from npconv.oracle.data import Operands
-from npconv.oracle.judge import Failure
+from npconv.oracle.judge import Failure, Verdict
 from npconv.oracle.protocol import OPS
 from npconv.oracle.report import COUNTS, Report
-from npconv.oracle.run import Outcome, Raised
+from npconv.oracle.trial import Outcome, Raised
 
 
 def duration(seconds: float) -> str:
@@ -109,16 +109,16 @@ def case_text(case: Case, arrays: Operands, outcome: Outcome) -> str:
     return "\n\n".join(blocks)
 
 
-def _verdict_text(op: str, verdict: Any, outcome: Outcome, told: set[int]) -> str:
+def _verdict_text(op: str, verdict: Verdict, outcome: Outcome, told: set[int]) -> str:
     """Return the verdict on one operation; a traceback that was `told` before is not repeated."""
     result = outcome.results.get(op)
-    if verdict is None:
-        return f"{op}: conforms{_how(result)}"
-    if not isinstance(verdict, Failure):
-        return f"{op}: {verdict}{_how(result)}"
-    lines = [f"{op}: {verdict.kind}", f"  {verdict.message}"]
-    if verdict.ratio is not None:
-        lines[-1] += f" (|error| is {verdict.ratio:.3g} times the bound)"
+    failure = verdict.failure
+    if failure is None:
+        status = "conforms" if verdict.status == "passed" else verdict.status
+        return f"{op}: {status}{_how(result)}"
+    lines = [f"{op}: {failure.kind}", f"  {failure.message}"]
+    if failure.ratio is not None:
+        lines[-1] += f" (|error| is {failure.ratio:.3g} times the bound)"
     expected: Mapping[str, Any] = {} if outcome.expected is None else outcome.expected.values
     if isinstance(result, Raised):
         if result.error is not None and id(result.error) not in told:

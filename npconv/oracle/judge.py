@@ -35,8 +35,28 @@ class Failure:
     want: str | None = None
 
 
-#: None: conforms. 'undecided': the bound says nothing. A Failure: what is wrong.
-Verdict = Failure | str | None
+#: What a result may be: the names of the report's counts.
+STATUSES = (
+    "passed", "failed", "unsupported", "expected_failures", "undecided", "not_reproducible",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found of one result."""
+
+    #: One of `STATUSES`.
+    status: str
+    #: The largest |error| / bound of all elements; None where bits were compared, or nothing.
+    ratio: float | None = None
+    failure: Failure | None = None
+    #: What the implementation says to what it does not support.
+    reason: str | None = None
+
+
+def failed(failure: Failure) -> Verdict:
+    """Return the verdict of a failure."""
+    return Verdict("failed", failure.ratio, failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +129,23 @@ def calls(case: Case, arrays: Operands) -> dict[str, Call]:
 
 
 def judge(case: Case, op: str, result: Any, expected: Expected) -> Verdict:
-    """Compare one result with what is expected; None where it conforms."""
+    """Compare one result with what is expected."""
     right = expected.references[op]
     want = right.values
     if not isinstance(result, np.ndarray):
-        return Failure(case.id, op, "type", f"returned {type(result).__name__}, not a NumPy array")
+        message = f"returned {type(result).__name__}, not a NumPy array"
+        return failed(Failure(case.id, op, "type", message))
     if result.shape != want.shape:
-        return Failure(case.id, op, "shape", f"shape {result.shape}, not {want.shape}")
+        return failed(Failure(case.id, op, "shape", f"shape {result.shape}, not {want.shape}"))
     if result.dtype.newbyteorder("=") != dtype_of(case.dtype):
-        return Failure(case.id, op, "dtype", f"dtype {result.dtype.name}, not {case.dtype}")
+        message = f"dtype {result.dtype.name}, not {case.dtype}"
+        return failed(Failure(case.id, op, "dtype", message))
     with np.errstate(all="ignore"):
         found = compare(result, right)
         if found.wrong.any():
-            return _worst(case, op, result, right, found)
-    return "undecided" if found.undecided.any() else None
+            return failed(_worst(case, op, result, right, found))
+    ratio = None if right.bound is None else float(found.ratios.max(initial=0.0))
+    return Verdict("undecided" if found.undecided.any() else "passed", ratio)
 
 
 def _exact_results(case: Case, arrays: Operands, ops: list[str]) -> dict[str, Array]:

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 
 from npconv.oracle.cases import Case
-from npconv.oracle.judge import Failure
+from npconv.oracle.judge import STATUSES, Failure, Verdict
 from npconv.oracle.probe import Finding
 from npconv.oracle.protocol import OPS
 
 #: At most this many failures are kept with their details; all are counted.
 KEPT = 1000
 
-COUNTS = ("passed", "failed", "unsupported", "expected_failures", "undecided", "not_reproducible")
+COUNTS = STATUSES
 
 Range = tuple[int, int]
 #: A position, the verdict on each operation (none where it was not asked), seconds in the target.
-Result = tuple[int, Sequence[tuple[str, Any]], float]
+Result = tuple[int, Sequence[tuple[str, Verdict]], float]
 
 
 def _no_counts() -> dict[str, dict[str, int]]:
@@ -58,11 +58,9 @@ class Tally:
         failures = []
         for _, verdicts, target_seconds in results:
             for op, verdict in verdicts:
-                if isinstance(verdict, Failure):
-                    failures.append(verdict)
-                    tally.counts[op]["failed"] += 1
-                else:
-                    tally.counts[op][verdict or "passed"] += 1
+                tally.counts[op][verdict.status] += 1
+                if verdict.failure is not None:
+                    failures.append(verdict.failure)
             tally.cases += bool(verdicts)
             tally.target_seconds += target_seconds
         tally.failures, tally.failures_total = kept(failures), len(failures)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import npconv
-from npconv.oracle.judge import Failure
+from npconv.oracle.judge import Failure, Verdict, failed
 from npconv.oracle.protocol import OPS
 from npconv.oracle.report import (
     COUNTS,
@@ -45,11 +45,16 @@ def failure(number: int, op: str = "forward", kind: str = "values", **others: An
     return Failure(IDS[number], op, kind, f"message {number}", **others)
 
 
+def verdict_of(said: Failure | str | None) -> Verdict:
+    """A verdict, from a failure, a status, or None for passed."""
+    return failed(said) if isinstance(said, Failure) else Verdict(said or "passed")
+
+
 def tally_of(*verdicts: Any, start: int = 0) -> Tally:
     """Sum up one verdict of the forward operation for each of these positions."""
     return Tally.of(
         [
-            (start + number, (("forward", verdict),), 0.25)
+            (start + number, (("forward", verdict_of(verdict)),), 0.25)
             for number, verdict in enumerate(verdicts)
         ],
         busy_seconds=2.0,
@@ -95,7 +100,9 @@ def test_tally_counts_each_verdict() -> None:
 
 def test_unasked_cases_are_done_but_not_counted() -> None:
     """A position without verdicts is done, and is no case that was run."""
-    tally = Tally.of([(0, (), 0.0), (1, (("grad_bias", None),), 0.0), (2, (), 0.0)], 1.0)
+    tally = Tally.of(
+        [(0, (), 0.0), (1, (("grad_bias", verdict_of(None)),), 0.0), (2, (), 0.0)], 1.0
+    )
     assert (tally.cases, tally.results, tally.done) == (1, 1, [(0, 3)])
 
 

@@ -18,8 +18,9 @@ from npconv.oracle.check import report_on
 from npconv.oracle.judge import Failure
 from npconv.oracle.protocol import OPS, Implementation
 from npconv.oracle.report import Tally, read_tally
-from npconv.oracle.run import Outcome, Plan, run, run_case
+from npconv.oracle.run import Plan, run
 from npconv.oracle.suites import suite_named
+from npconv.oracle.trial import Outcome, run_case
 
 CASE = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0")
 MASKED = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m010-float32-packed-reals-seed0")
@@ -58,6 +59,14 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return function
 
 
+def told(outcome: Outcome) -> dict[str, Any]:
+    """By operation the failure, None where the result passed, else the status."""
+    return {
+        op: verdict.failure or (None if verdict.status == "passed" else verdict.status)
+        for op, verdict in outcome.verdicts
+    }
+
+
 def outcome(target: Any, case: Case = CASE, ops: tuple[str, ...] = OPS) -> Outcome:
     """Run one case."""
     return run_case(Implementation.of(target, "it"), case, ops)
@@ -65,8 +74,8 @@ def outcome(target: Any, case: Case = CASE, ops: tuple[str, ...] = OPS) -> Outco
 
 def kinds(target: Any, case: Case = CASE, ops: tuple[str, ...] = OPS) -> dict[str, str | None]:
     """The kind of each verdict on one case."""
-    verdicts = outcome(target, case, ops).verdicts
-    return {op: v.kind if isinstance(v, Failure) else v for op, v in verdicts}
+    verdicts = told(outcome(target, case, ops))
+    return {op: v.kind if isinstance(v, Failure) else v for op, v in verdicts.items()}
 
 
 def one_up(result: Any) -> Any:
@@ -123,7 +132,7 @@ def test_conforming_results_conform() -> None:
 
 def test_failure_says_where_and_what() -> None:
     """A failure of values names the case, the operation, the worst element, got and want."""
-    found = dict(outcome(altered(forward=one_up)).verdicts)["forward"]
+    found = told(outcome(altered(forward=one_up)))["forward"]
     assert isinstance(found, Failure)
     assert (found.case, found.op, found.index) == (CASE.id, "forward", (1, 5, 3, 6))
     assert float(str(found.got)) == float(str(found.want)) + 1
@@ -141,7 +150,7 @@ def test_failure_says_where_and_what() -> None:
 def test_backward_without_three_results_is_a_type_failure(results: Any, message: str) -> None:
     """What is no tuple or list of three fails in each gradient, and is not taken apart."""
     target = altered(conv2d_backward=lambda *_: results)
-    verdicts = dict(outcome(target).verdicts)
+    verdicts = told(outcome(target))
     for op in OPS[1:]:
         found = verdicts[op]
         assert isinstance(found, Failure)
@@ -197,7 +206,7 @@ def test_exception_on_a_legal_case_is_a_failure(error: BaseException, message: s
         ("forward", altered(conv2d=raising(error))),
         ("grad_bias", altered(conv2d_backward=raising(error))),
     ):
-        found = dict(outcome(target).verdicts)[op]
+        found = told(outcome(target))[op]
         assert isinstance(found, Failure)
         assert (found.kind, found.message) == ("raised", message)
 
@@ -209,7 +218,7 @@ def test_exception_without_a_text_is_a_failure() -> None:
         def __str__(self) -> str:
             raise ValueError("no")
 
-    found = dict(outcome(altered(conv2d=raising(MuteError()))).verdicts)["forward"]
+    found = told(outcome(altered(conv2d=raising(MuteError()))))["forward"]
     assert isinstance(found, Failure)
     assert found.message == "MuteError: <no text: ValueError>"
 
@@ -237,7 +246,7 @@ def test_illegal_case_must_be_refused_with_an_exception(error: Exception) -> Non
 def test_accepted_illegal_case_is_a_failure() -> None:
     """A result for an illegal case, even None, is a failure that names the broken rule."""
     for result in (np.zeros(3), None):
-        found = dict(outcome(altered(conv2d=lambda *_, r=result: r), ILLEGAL).verdicts)["forward"]
+        found = told(outcome(altered(conv2d=lambda *_, r=result: r), ILLEGAL))["forward"]
         assert isinstance(found, Failure)
         assert found.kind == "accepted"
         assert found.message == "accepted an illegal case: stride=(0, 1) must be at least 1"
@@ -257,7 +266,7 @@ def test_written_arguments_are_a_failure(position: int) -> None:
         arguments[position].flat[3] += 1
         return result
 
-    found = dict(outcome(altered(conv2d=conv2d)).verdicts)
+    found = told(outcome(altered(conv2d=conv2d)))
     assert isinstance(found["forward"], Failure)
     name = ("input", "weight", "bias")[position]
     assert found["forward"].kind == "mutated"
@@ -272,7 +281,7 @@ def test_arguments_written_in_backward_are_a_failure() -> None:
         grad_output[...] = 0
         raise NotImplementedError("too late")
 
-    found = dict(outcome(altered(conv2d_backward=conv2d_backward)).verdicts)
+    found = told(outcome(altered(conv2d_backward=conv2d_backward)))
     for op in OPS[1:]:
         verdict = found[op]
         assert isinstance(verdict, Failure)
