@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -326,69 +326,51 @@ def conv2d_backward(
 
 
 def _forward(call: Arguments) -> Array:
-    geometry, bias = call.geometry, None
-    assert call.input is not None
-    assert call.weight is not None
-    carried = call.carrier(geometry.forward_terms)
-    if call.bias is not None:
-        with _silent():
-            bias = formats.load(call.bias, carried).reshape(
-                geometry.groups, -1, *(1 for _ in geometry.axes)
-            )
-    blocks = correlate.forward(call.input, call.weight, geometry, carried)
-    output = np.empty(geometry.output_shape, call.result)
-    _fill(
-        output.reshape(geometry.batch, geometry.groups, geometry.group_out, *geometry.out),
-        blocks,
-        call,
-        bias,
-    )
+    g = call.geometry
+    output = np.empty(g.output_shape, call.result)
+    grouped = output.reshape(g.batch, g.groups, g.group_out, *g.out)
+    _fill(grouped, call, correlate.forward, (call.input, call.weight), g.forward_terms, call.bias)
     return output
 
 
 def _input_gradient(call: Arguments) -> Array:
-    geometry = call.geometry
-    assert call.weight is not None
-    assert call.grad_output is not None
-    blocks = correlate.input_gradient(
-        call.weight, call.grad_output, geometry, call.carrier(geometry.input_terms)
-    )
-    gradient = np.empty(geometry.input_shape, call.result)
-    _fill(
-        gradient.reshape(geometry.batch, geometry.groups, geometry.group_in, *geometry.extents),
-        blocks,
-        call,
-    )
+    g = call.geometry
+    # Elements that no window meets are in no block: they stay zero.
+    gradient = np.zeros(g.input_shape, call.result)
+    grouped = gradient.reshape(g.batch, g.groups, g.group_in, *g.extents)
+    arrays = (call.weight, call.grad_output)
+    _fill(grouped, call, correlate.input_gradient, arrays, g.input_terms)
     return gradient
 
 
 def _weight_gradient(call: Arguments) -> Array:
-    geometry = call.geometry
-    assert call.input is not None
-    assert call.grad_output is not None
-    blocks = correlate.weight_gradient(
-        call.input, call.grad_output, geometry, call.carrier(geometry.weight_terms)
-    )
-    gradient = np.empty(geometry.weight_shape, call.result)
-    _fill(
-        gradient.reshape(geometry.groups, geometry.group_out, geometry.group_in, *geometry.kernel),
-        blocks,
-        call,
-    )
+    g = call.geometry
+    gradient = np.empty(g.weight_shape, call.result)
+    grouped = gradient.reshape(g.groups, g.group_out, g.group_in, *g.kernel)
+    arrays = (call.input, call.grad_output)
+    _fill(grouped, call, correlate.weight_gradient, arrays, g.weight_terms)
     return gradient
 
 
 def _fill(
     result: Array,
-    blocks: Iterator[tuple[correlate.Slices, Array]],
     call: Arguments,
+    contraction: Callable[..., correlate.Blocks],
+    arrays: tuple[Array | None, Array | None],
+    terms: int,
     bias: Array | None = None,
 ) -> None:
-    """Write carried blocks into `result`, the bias added, each element rounded once."""
+    """Write the contraction's blocks into `result`, the bias added, each element rounded once."""
+    carried = call.carrier(terms)
+    out = result if result.dtype == carried else None
     with _silent():
-        for where, sums in blocks:
-            total = sums if bias is None else sums + bias
-            result[where] = formats.finish(total, call.dtype, call.result)
+        if bias is not None:
+            ones = (1,) * len(call.geometry.axes)
+            bias = formats.load(bias, carried).reshape(*result.shape[1:3], *ones)
+        for where, sums in contraction(*arrays, call.geometry, carried, out):
+            total = sums if bias is None else np.add(sums, bias[where[1:3]], out=sums)
+            if out is None or not np.may_share_memory(total, out):
+                result[where] = formats.finish(total, call.dtype, call.result)
 
 
 def _bias_gradient(grad_output: Array, given: np.dtype[Any], result: np.dtype[Any]) -> Array:

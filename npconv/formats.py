@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ NAMES = FLOATS + COMPLEXES + SIGNED + UNSIGNED
 
 FLOAT64 = np.dtype(np.float64)
 COMPLEX128 = np.dtype(np.complex128)
+INT64 = np.dtype(np.int64)
 UINT64 = np.dtype(np.uint64)
 OBJECT = np.dtype(object)
 
@@ -55,6 +57,7 @@ def available() -> tuple[str, ...]:
     return NAMES
 
 
+@lru_cache
 def family(dtype: DType) -> str:
     """Return 'float', 'complex' or 'integer'; raise TypeError for what npconv does not serve."""
     name = dtype.name
@@ -124,7 +127,7 @@ def load_dtype(dtype: DType, carried: DType) -> DType:
     Signed integers go through int64, whose bits are then read as uint64: addition and
     multiplication modulo 2**64 are the same for both, and unsigned overflow is defined.
     """
-    return np.dtype(np.int64) if carried == UINT64 and dtype.name in SIGNED else carried
+    return INT64 if carried == UINT64 and dtype.kind == "i" else carried
 
 
 def load(array: Array, carried: DType) -> Array:
@@ -151,7 +154,8 @@ def finish(sums: Array, given: DType, result: DType) -> Array:
 
 def round_once(values: Array, result: DType) -> Array:
     """Round float64 to a float dtype, or complex128 to a complex one, with one rounding."""
-    if result.name == "bfloat16":
+    # NumPy works a name out anew each time, which takes longer than a small result.
+    if result.itemsize == 2 and result.name == "bfloat16":
         return _odd_float32(values).astype(result)
     return values.astype(result, copy=False)
 

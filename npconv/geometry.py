@@ -17,10 +17,12 @@ y x    output rows, columns           remainder  padded elements that no window 
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 #: The largest size that a signed 64-bit index can hold.
@@ -32,7 +34,7 @@ LONGEST = 120
 PADDING_NAMES = ("same", "same_lower", "same_upper", "valid")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Axis:
     """One spatial axis: window o and tap k meet input element o*stride + k*dilation - before."""
 
@@ -43,32 +45,32 @@ class Axis:
     before: int
     after: int
 
-    @property
+    @cached_property
     def span(self) -> int:
         """Elements from a window's first tap to its last, both included."""
         return self.dilation * (self.kernel - 1) + 1
 
-    @property
+    @cached_property
     def padded(self) -> int:
         """Elements of the padded (or cropped) axis."""
         return self.before + self.extent + self.after
 
-    @property
+    @cached_property
     def out(self) -> int:
         """Number of windows."""
         return (self.padded - self.span) // self.stride + 1
 
-    @property
+    @cached_property
     def remainder(self) -> int:
         """Padded elements behind the last window, which no window reaches."""
         return (self.padded - self.span) % self.stride
 
-    @property
+    @cached_property
     def dilated_out(self) -> int:
         """Extent of the output once ``stride - 1`` zeros stand between its elements."""
         return (self.out - 1) * self.stride + 1
 
-    @property
+    @cached_property
     def adjoint_pads(self) -> tuple[int, int]:
         """Pads of the dilated output whose windows are the input's elements; negative ones crop."""
         return self.span - 1 - self.before, self.span - 1 - self.after + self.remainder
@@ -89,6 +91,11 @@ class Axis:
             start, start + (last - first) * self.stride + 1, self.stride
         )
 
+    def band(self, outputs: slice) -> slice:
+        """Return the elements from the first that `outputs` cover to the last, pads included."""
+        start = outputs.start * self.stride - self.before
+        return slice(start, start + (outputs.stop - 1 - outputs.start) * self.stride + self.span)
+
     def windows_over(self, inputs: slice) -> slice:
         """Return the windows that can reach the elements `inputs`; it may be empty."""
         first = max(0, -((self.span - 1 - inputs.start - self.before) // self.stride))
@@ -96,8 +103,52 @@ class Axis:
             first, max(first, min(self.out, (inputs.stop - 1 + self.before) // self.stride + 1))
         )
 
+    @cached_property
+    def residues(self) -> tuple[Residue, ...]:
+        """The input's elements by their residue modulo the stride, of those that some tap meets.
 
-@dataclass(frozen=True, slots=True)
+        Element u and tap k meet in window (u + before - k*dilation) / stride. For the elements
+        of one residue these are whole numbers for every period-th tap alone, and neighbours
+        meet neighbouring windows: with those taps in reverse order it is a correlation of
+        stride 1 over the windows.
+        """
+        period = self.stride // math.gcd(self.stride, self.dilation)
+        step = self.dilation * period // self.stride
+        found = []
+        for tap in range(min(period, self.kernel)):
+            first = (tap * self.dilation - self.before) % self.stride
+            if first >= self.extent:
+                continue
+            count = -(-(self.extent - first) // self.stride)
+            taps = -(-(self.kernel - tap) // period)
+            last = tap + (taps - 1) * period
+            before = -((first + self.before - last * self.dilation) // self.stride)
+            after = count + step * (taps - 1) - before - self.out
+            axis = Axis(self.out, taps, 1, step, before, after)
+            reverse = slice(last, tap - 1 if tap else None, -period)
+            found.append(Residue(first, self.stride, reverse, axis))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Residue:
+    """Elements first, first + stride, ... of an axis: windows of `axis` over the output."""
+
+    first: int
+    stride: int
+    taps: slice
+    axis: Axis
+
+    def elements(self, places: slice) -> slice:
+        """Return the elements at `places`, counted within the residue."""
+        return slice(
+            self.first + places.start * self.stride,
+            self.first + (places.stop - 1) * self.stride + 1,
+            self.stride,
+        )
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Every size of one convolution, checked."""
 
@@ -108,57 +159,74 @@ class Geometry:
     axes: tuple[Axis, ...]
     batched: bool = True
 
-    @property
+    @cached_property
     def group_in(self) -> int:
         """Input channels of one group."""
         return self.in_channels // self.groups
 
-    @property
+    @cached_property
     def group_out(self) -> int:
         """Output channels of one group."""
         return self.out_channels // self.groups
 
-    @property
+    @cached_property
     def extents(self) -> tuple[int, ...]:
         """Spatial extents of the input."""
         return tuple(axis.extent for axis in self.axes)
 
-    @property
+    @cached_property
     def kernel(self) -> tuple[int, ...]:
         """Taps of the kernel along each spatial axis."""
         return tuple(axis.kernel for axis in self.axes)
 
-    @property
+    @cached_property
     def out(self) -> tuple[int, ...]:
         """Spatial extents of the output."""
         return tuple(axis.out for axis in self.axes)
 
-    @property
+    @cached_property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of the input as the user gave it, without the batch axis if unbatched."""
         return (*(self.batch,)[: self.batched], self.in_channels, *self.extents)
 
-    @property
+    @cached_property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weight."""
         return (self.out_channels, self.group_in, *self.kernel)
 
-    @property
+    @cached_property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the output as the user gets it, without the batch axis if unbatched."""
         return (*(self.batch,)[: self.batched], self.out_channels, *self.out)
 
-    @property
+    @cached_property
+    def adjoint_parts(self) -> tuple[tuple[tuple[Residue, ...], Geometry], ...]:
+        """The input gradient, residue by residue, as correlations over the output."""
+        return tuple(
+            (
+                residues,
+                Geometry(
+                    self.batch,
+                    self.out_channels,
+                    self.in_channels,
+                    self.groups,
+                    tuple(residue.axis for residue in residues),
+                ),
+            )
+            for residues in itertools.product(*(axis.residues for axis in self.axes))
+        )
+
+    @cached_property
     def forward_terms(self) -> int:
         """Products in one element of the output."""
         return self.group_in * math.prod(self.kernel)
 
-    @property
+    @cached_property
     def input_terms(self) -> int:
         """Products in one element of the input gradient, at the most."""
         return self.group_out * math.prod(self.kernel)
 
-    @property
+    @cached_property
     def weight_terms(self) -> int:
         """Products in one element of the weight gradient."""
         return self.batch * math.prod(self.out)
@@ -177,6 +245,30 @@ def parse(
     spatial: int = 2,
 ) -> Geometry:
     """Check every size and parameter; raise ValueError or TypeError with the short fact alone."""
+    values = (input_shape, weight_shape, stride, padding, dilation, groups)
+    known = _parse_once if all(map(_is_plain, values)) else _parse
+    return known(*values, bias_shape, output_shape, spatial)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value equals no other of another meaning, as True equals 1: fit for a key."""
+    kind = type(value)
+    if kind is tuple:
+        return all(type(item) is int for item in value)
+    return kind is int or kind is str
+
+
+def _parse(
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    bias_shape: tuple[int, ...] | None,
+    output_shape: tuple[int, ...] | None,
+    spatial: int,
+) -> Geometry:
     _check_ranks(input_shape, weight_shape, spatial)
     strides = _per_axis("stride", stride, spatial, least=1)
     dilations = _per_axis("dilation", dilation, spatial, least=1)
@@ -208,6 +300,10 @@ def parse(
             "the output's shape"
         )
     return geometry
+
+
+#: A suite calls each geometry many times over: with several dtypes, layouts and operations.
+_parse_once = lru_cache(maxsize=256)(_parse)
 
 
 def _check_ranks(input_shape: tuple[int, ...], weight_shape: tuple[int, ...], spatial: int) -> None:
@@ -252,8 +348,10 @@ def _check_fit(geometry: Geometry, padding: Any, dilation: Any) -> None:
             )
         if axis.padded < axis.span:
             raise ValueError(
-                f"the kernel spans {axis.span} elements and must fit the padded input's "
-                f"{axis.padded} along spatial axis {position}"
+                f"the kernel spans {axis.span} elements ({axis.kernel} with "
+                f"dilation={axis.dilation}) and must fit the padded input's {axis.padded} "
+                f"({axis.extent} with padding={axis.before, axis.after}) "
+                f"along spatial axis {position}"
             )
     # An empty axis makes no array small: NumPy counts the bytes of the others all the same.
     sides = (max(axis.padded, axis.extent) for axis in geometry.axes)
@@ -313,30 +411,29 @@ def _items(value: Any) -> list[Any] | None:
         return None
 
 
-def _within(name: str, value: Any, number: int, least: int) -> int:
+def _within(name: str, value: Any, number: int, least: int, hint: str = "") -> int:
     if number < least:
-        raise ValueError(f"{name}={shown(value)} must be at least {least}")
+        raise ValueError(f"{name}={shown(value)} must be at least {least}{hint}")
     if number > LARGEST:
         raise ValueError(f"{name}={shown(value)} must fit in 64 bits")
     return number
 
 
-def _per_axis(name: str, value: Any, spatial: int, *, least: int) -> tuple[int, ...]:
-    """Read an int, or a sequence of one int or of one per axis."""
+def _per_axis(
+    name: str, value: Any, spatial: int, *, least: int, hint: str = ""
+) -> tuple[int, ...]:
+    """Read an int, or a sequence of one int or of one per axis; `hint` ends messages on values."""
+    rule = f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints"
     number = _index(value)
     if number is not None:
-        return (_within(name, value, number, least),) * spatial
+        return (_within(name, value, number, least, hint),) * spatial
     items = _items(value)
     numbers = None if items is None else [_index(item) for item in items]
     if numbers is None or None in numbers:
-        raise TypeError(
-            f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints"
-        )
+        raise TypeError(rule)
     if len(numbers) not in (1, spatial):
-        raise ValueError(
-            f"{name}={shown(value)} must be an int or a sequence of 1 or {spatial} ints"
-        )
-    checked = tuple(_within(name, value, item, least) for item in numbers if item is not None)
+        raise ValueError(rule + hint)
+    checked = tuple(_within(name, value, item, least, hint) for item in numbers if item is not None)
     return checked * spatial if len(checked) == 1 else checked
 
 
@@ -354,8 +451,11 @@ def _pads(
     items = _items(padding)
     if items and any(_items(item) is not None for item in items):
         return [_side_pair(padding, item) for item in _sides(padding, items, spatial)]
+    sides = "((top, bottom), (left, right))" if spatial == 2 else "pairs (before, after)"
+    hint = f" (four sides are {sides}, where negative numbers crop)"
     try:
-        return [(number, number) for number in _per_axis("padding", padding, spatial, least=0)]
+        pads = _per_axis("padding", padding, spatial, least=0, hint=hint)
+        return [(number, number) for number in pads]
     except TypeError:
         raise TypeError(
             f"padding={shown(padding)} must be an int, a sequence of 1 or {spatial} ints, "

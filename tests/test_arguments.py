@@ -42,6 +42,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any], str]] = {
 WITH_PARAMETERS = [name for name in CALLS if name != "conv2d_bias"]
 
 INTS = "must be an int or a sequence of 1 or 2 ints"
+HINT = " (four sides are ((top, bottom), (left, right)), where negative numbers crop)"
 PADS = (
     "must be an int, a sequence of 1 or 2 ints, 2 pairs (before, after), "
     "or one of 'same', 'same_lower', 'same_upper', 'valid'"
@@ -127,16 +128,16 @@ NO_GROUPS: tuple[tuple[Any, type[Exception], str], ...] = (
 )
 
 NO_PADDING: tuple[tuple[Any, type[Exception], str], ...] = (
-    (-1, V, "padding=-1 must be at least 0"),
-    ((1, -2), V, "padding=(1, -2) must be at least 0"),
-    ([-1], V, "padding=[-1] must be at least 0"),
+    (-1, V, f"padding=-1 must be at least 0{HINT}"),
+    ((1, -2), V, f"padding=(1, -2) must be at least 0{HINT}"),
+    ([-1], V, f"padding=[-1] must be at least 0{HINT}"),
     (LARGE, V, "padding=9223372036854775808 must fit in 64 bits"),
     ((0, HUGE), V, "padding=(0, 1180591620717411303424) must fit in 64 bits"),
     (LARGE - 1, V, "padding=9223372036854775807, dilation=1 give a size over 64 bits"),
     (2**60, V, BYTES),
-    ((), V, f"padding=() {INTS}"),
-    ((1, 2, 3), V, f"padding=(1, 2, 3) {INTS}"),
-    ([0, 1, 0, 1], V, f"padding=[0, 1, 0, 1] {INTS}"),
+    ((), V, f"padding=() {INTS}{HINT}"),
+    ((1, 2, 3), V, f"padding=(1, 2, 3) {INTS}{HINT}"),
+    ([0, 1, 0, 1], V, f"padding=[0, 1, 0, 1] {INTS}{HINT}"),
     (True, T, f"padding=True {PADS}"),
     ((0, False), T, f"padding=(0, False) {PADS}"),
     (1.0, T, f"padding=1.0 {PADS}"),
@@ -166,22 +167,31 @@ NO_PADDING: tuple[tuple[Any, type[Exception], str], ...] = (
     (
         ((-3, 0), (0, 0)),
         V,
-        "the kernel spans 3 elements and must fit the padded input's 2 along spatial axis 0",
+        (
+            "the kernel spans 3 elements (3 with dilation=1) "
+            "and must fit the padded input's 2 (5 with padding=(-3, 0)) along spatial axis 0"
+        ),
     ),
     (
         ((-9, 0), (0, 0)),
         V,
-        "the kernel spans 3 elements and must fit the padded input's -4 along spatial axis 0",
+        (
+            "the kernel spans 3 elements (3 with dilation=1) "
+            "and must fit the padded input's -4 (5 with padding=(-9, 0)) along spatial axis 0"
+        ),
     ),
     (
         ((0, 0), (-4, -1)),
         V,
-        "the kernel spans 2 elements and must fit the padded input's 1 along spatial axis 1",
+        (
+            "the kernel spans 2 elements (2 with dilation=1) "
+            "and must fit the padded input's 1 (6 with padding=(-4, -1)) along spatial axis 1"
+        ),
     ),
     ([[[1, 2], [1, 2]], [1, 2]], T, f"padding=[[[1, 2], [1, 2]], [1, 2]] {PAIR}"),
 )
 
-AXIS_0 = "elements and must fit the padded input's 5 along spatial axis 0"
+AXIS_0 = "and must fit the padded input's 5 (5 with padding=(0, 0)) along spatial axis 0"
 
 #: Two parameters that only together are bad.
 NO_TOGETHER: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
@@ -198,19 +208,29 @@ NO_TOGETHER: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
     (
         {"dilation": (3, 1), "stride": 2},
         V,
-        "the kernel spans 7 elements and must fit the padded input's 5 along spatial axis 0",
+        (
+            "the kernel spans 7 elements (3 with dilation=3) "
+            "and must fit the padded input's 5 (5 with padding=(0, 0)) along spatial axis 0"
+        ),
     ),
     (
         {"dilation": 6, "padding": (5, 0)},
         V,
-        "the kernel spans 7 elements and must fit the padded input's 6 along spatial axis 1",
+        (
+            "the kernel spans 7 elements (2 with dilation=6) "
+            "and must fit the padded input's 6 (6 with padding=(0, 0)) along spatial axis 1"
+        ),
     ),
     (
         {"dilation": LARGE - 1},
         V,
         "padding=0, dilation=9223372036854775807 give a size over 64 bits",
     ),
-    ({"dilation": 2**61}, V, f"the kernel spans {2**62 + 1} {AXIS_0}"),
+    (
+        {"dilation": 2**61},
+        V,
+        f"the kernel spans {2**62 + 1} elements (3 with dilation={2**61}) {AXIS_0}",
+    ),
 )
 
 BAD_PARAMETERS = [
@@ -327,13 +347,16 @@ BAD_ARRAYS: list[tuple[str, dict[str, Any], type[Exception], str, str, bool | No
     # (H - span) // stride + 1 is 1 here if the division truncates.
     ("conv2d",
      {"input": array(1, 4, 4, 4), "weight": array(6, 2, 3, 3), "stride": 2, "dilation": 2}, V,
-     "the kernel spans 5 elements and must fit the padded input's 4 along spatial axis 0",
+     ("the kernel spans 5 elements (3 with dilation=2) "
+     "and must fit the padded input's 4 (4 with padding=(0, 0)) along spatial axis 0"),
      "[input (1, 4, 4, 4), weight (6, 2, 3, 3), bias (6,)]", True),
     ("conv2d", {"weight": array(6, 2, 3, 7)}, V,
-     "the kernel spans 7 elements and must fit the padded input's 6 along spatial axis 1",
+     ("the kernel spans 7 elements (7 with dilation=1) "
+     "and must fit the padded input's 6 (6 with padding=(0, 0)) along spatial axis 1"),
      "[input (2, 4, 5, 6), weight (6, 2, 3, 7), bias (6,)]", True),
     ("conv2d", {"weight": array(6, 2, 8, 2), "padding": (1, 4)}, V,
-     "the kernel spans 8 elements and must fit the padded input's 7 along spatial axis 0",
+     ("the kernel spans 8 elements (8 with dilation=1) "
+     "and must fit the padded input's 7 (5 with padding=(1, 1)) along spatial axis 0"),
      "[input (2, 4, 5, 6), weight (6, 2, 8, 2), bias (6,)]", True),
     ("conv2d", {"weight": array(6, 2, 0, 2)}, V, "kernel (0, 2) must be at least 1 along each axis",
      "[input (2, 4, 5, 6), weight (6, 2, 0, 2), bias (6,)]", True),
@@ -457,7 +480,8 @@ BAD_ARRAYS: list[tuple[str, dict[str, Any], type[Exception], str, str, bool | No
      "grad_output of shape (2, 6, 3, 5) must be (2, 8, 3, 5), the output's shape",
      "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (8, 2, 3, 2)]", True),
     ("conv2d_weight", {"weight_size": (6, 2, 3, 9)}, V,
-     "the kernel spans 9 elements and must fit the padded input's 6 along spatial axis 1",
+     ("the kernel spans 9 elements (9 with dilation=1) "
+     "and must fit the padded input's 6 (6 with padding=(0, 0)) along spatial axis 1"),
      "[input (2, 4, 5, 6), grad_output (2, 6, 3, 5), weight_size (6, 2, 3, 9)]", True),
     ("conv2d_weight", {"input": X[0]}, V,
      "grad_output of shape (2, 6, 3, 5) must be (6, 3, 5), the output's shape",

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -127,14 +128,11 @@ def test_gradients_are_adjoint_for_any_case(case: Case, seed: int) -> None:
     check_adjoint(case, seed)
 
 
-@pytest.mark.parametrize(("buffer", "block"), [(1, 1), (60, 7), (1000, 30)])
-def test_calls_do_not_depend_on_the_blocks(
-    monkeypatch: pytest.MonkeyPatch, buffer: int, block: int
-) -> None:
+@pytest.mark.parametrize("buffer", [1, 60, 1000])
+def test_calls_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch, buffer: int) -> None:
     """Split into blocks of any size, all results stay the same integers, bias included."""
     whole = [computed(*case.arrays(3), case) for case in LAYERS]
     monkeypatch.setattr(correlate, "BUFFER", buffer)
-    monkeypatch.setattr(correlate, "BLOCK", block)
     for case, expected in zip(LAYERS, whole, strict=True):
         for actual, wanted in zip(computed(*case.arrays(3), case), expected, strict=True):
             assert np.array_equal(actual, wanted)
@@ -724,3 +722,40 @@ def test_tensors_without_gradient_are_arrays() -> None:
     result = npconv.conv2d(x, w)
     assert type(result) is np.ndarray
     assert np.array_equal(result, npconv.conv2d(x.numpy(), w.numpy()))
+
+
+#: Layers whose padded, widened or unfolded arrays would each take more than 64 MiB.
+HEAVY = (
+    (Case(2, 1, 1024, 1024, (5, 6), (3, 3), (1, 1), (1, 1), (1, 1)), "float32"),
+    (Case(3, 1, 8, 24, (300, 301), (3, 2), (1, 1), (1, 1), (1, 1)), "float32"),
+    (Case(3, 1, 12, 9, (200, 301), (3, 4), (2, 1), (1, 2), (1, 2)), "float64"),
+    (Case(2, 1, 300, 500, (4, 5), (3, 3), (1, 1), (1, 1), (1, 1)), "complex64"),
+    (Case(3, 64, 1, 1, (170, 161), (3, 3), (1, 2), (1, 1), (1, 1)), "float32"),
+)
+
+
+@pytest.mark.parametrize(("case", "dtype"), HEAVY, ids=range(len(HEAVY)))
+def test_work_space_is_bounded(case: Case, dtype: str) -> None:
+    """Beyond arguments and result no call takes more than 64 MiB, as NumPy's allocations tell."""
+    rng = np.random.default_rng(0)
+    x, w, g = (
+        rng.standard_normal(shape, np.float32).astype(dtype)
+        for shape in (case.input_shape, case.weight_shape, case.geometry.output_shape)
+    )
+    unbounded = w.copy()
+    unbounded[0, 0, 0, 0] = np.inf
+    calls: tuple[Callable[[], Array], ...] = (
+        lambda: npconv.conv2d(x, w, **case.parameters),
+        lambda: npconv.conv2d_input(x.shape, w, g, **case.parameters),
+        lambda: npconv.conv2d_input(x.shape, unbounded, g, **case.parameters),
+        lambda: npconv.conv2d_weight(x, w.shape, g, **case.parameters),
+        lambda: npconv.conv2d_bias(g),
+    )
+    for number, call in enumerate(calls):
+        tracemalloc.start()
+        try:
+            result = call()
+            space = tracemalloc.get_traced_memory()[1] - result.nbytes
+        finally:
+            tracemalloc.stop()
+        assert space <= 64 * 2**20, (number, space / 2**20)

@@ -13,20 +13,8 @@ from hypothesis import strategies as st
 from npconv import correlate, formats, formulas
 from tests.strategies_for_tests import OTHER_AXES, SECOND_GRID, Array, Case, cases, loops
 
-#: Buffers and blocks so small that batch, rows, columns, channels and planes all have to be split.
-LIMITS = (
-    (1, 1),
-    (3, 1),
-    (9, 5),
-    (17, 2),
-    (40, 1),
-    (128, 16),
-    (300, 7),
-    (777, 100),
-    (5000, 64),
-    (40_000, 500),
-    (400, 10_000),
-)
+#: Buffers so small that batch, rows, columns, channels, groups and planes all have to be split.
+LIMITS = (1, 3, 9, 17, 40, 128, 300, 777, 2000, 5000, 40_000)
 
 CARRIERS = (formats.FLOAT64, formats.UINT64, formats.OBJECT)
 
@@ -40,23 +28,20 @@ SPLIT = (
 )
 
 
-def limited(monkeypatch: pytest.MonkeyPatch, buffer: int, block: int) -> None:
-    """Shrink the buffers."""
-    monkeypatch.setattr(correlate, "BUFFER", buffer)
-    monkeypatch.setattr(correlate, "BLOCK", block)
-
-
 def assembled(
-    blocks: Iterable[tuple[Any, Array]], shape: tuple[int, ...]
+    blocks: Iterable[tuple[Any, Array]], shape: tuple[int, ...], *, sparse: bool = False
 ) -> tuple[Array, list[tuple[int, ...]]]:
-    """Put blocks together, each element exactly once; also return the blocks' shapes."""
-    result, times, shapes = np.empty(shape, object), np.zeros(shape, int), []
+    """Put blocks together, each element exactly once; also return the blocks' shapes.
+
+    Of a sparse result some elements may be in no block, and are zero.
+    """
+    result, times, shapes = np.zeros(shape, object), np.zeros(shape, int), []
     for where, sums in blocks:
         assert result[where].shape == sums.shape
         result[where] = sums.view(np.int64) if sums.dtype == np.uint64 else sums
         times[where] += 1
         shapes.append(sums.shape)
-    assert (times == 1).all()
+    assert (times == 1).all() or (sparse and (times <= 1).all())
     return result, shapes
 
 
@@ -76,7 +61,10 @@ def contracted(x: Array, w: Array, g: Array, case: Case, carried: Any) -> list[A
             w.shape,
         ),
     )
-    return [assembled(blocks, shape)[0].reshape(joined) for blocks, shape, joined in grouped]
+    return [
+        assembled(blocks, shape, sparse=i == 1)[0].reshape(joined)
+        for i, (blocks, shape, joined) in enumerate(grouped)
+    ]
 
 
 def literal(x: Array, w: Array, g: Array, case: Case) -> list[Array]:
@@ -105,12 +93,12 @@ def test_contraction_is_the_formulas_on_the_second_grid() -> None:
             assert np.array_equal(actual, wanted), case
 
 
-@pytest.mark.parametrize(("buffer", "block"), LIMITS)
+@pytest.mark.parametrize("buffer", LIMITS)
 def test_contraction_does_not_depend_on_the_blocks(
-    monkeypatch: pytest.MonkeyPatch, buffer: int, block: int
+    monkeypatch: pytest.MonkeyPatch, buffer: int
 ) -> None:
-    """Any size of buffer and block gives the same integers, for each carrier, in each operation."""
-    limited(monkeypatch, buffer, block)
+    """Any size of buffer gives the same integers, for each carrier, in each operation."""
+    monkeypatch.setattr(correlate, "BUFFER", buffer)
     for seed, case in enumerate((*SPLIT, *SECOND_GRID[::23])):
         x, w, _, g = case.arrays(seed)
         x, g = batched(case, x), batched(case, g)
@@ -118,18 +106,16 @@ def test_contraction_does_not_depend_on_the_blocks(
         for actual, wanted in zip(
             contracted(x, w, g, case, CARRIERS[seed % 3]), expected, strict=True
         ):
-            assert np.array_equal(actual, wanted), (case, buffer, block)
+            assert np.array_equal(actual, wanted), (case, buffer)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    case=cases(), seed=st.integers(0, 99), buffer=st.integers(1, 3000), block=st.integers(1, 300)
-)
+@given(case=cases(), seed=st.integers(0, 99), buffer=st.integers(1, 3000))
 def test_contraction_is_the_formulas_for_any_case_and_blocks(
-    monkeypatch: pytest.MonkeyPatch, case: Case, seed: int, buffer: int, block: int
+    monkeypatch: pytest.MonkeyPatch, case: Case, seed: int, buffer: int
 ) -> None:
     """The same for cases and limits that Hypothesis draws."""
-    limited(monkeypatch, buffer, block)
+    monkeypatch.setattr(correlate, "BUFFER", buffer)
     x, w, _, g = case.arrays(seed)
     x, g = batched(case, x), batched(case, g)
     expected = literal(x, w, g, case)
@@ -138,13 +124,13 @@ def test_contraction_is_the_formulas_for_any_case_and_blocks(
 
 
 @pytest.mark.parametrize("case", OTHER_AXES, ids=range(len(OTHER_AXES)))
-@pytest.mark.parametrize(("buffer", "block"), [(2**21, 2**18), (50, 3)])
+@pytest.mark.parametrize("buffer", [2**20, 50])
 @pytest.mark.parametrize("dtype", ["int64", "complex128"])
 def test_contraction_holds_for_one_and_three_axes(
-    monkeypatch: pytest.MonkeyPatch, case: Case, buffer: int, block: int, dtype: str
+    monkeypatch: pytest.MonkeyPatch, case: Case, buffer: int, dtype: str
 ) -> None:
     """On one and three spatial axes it equals a sum term by term, conjugates included."""
-    limited(monkeypatch, buffer, block)
+    monkeypatch.setattr(correlate, "BUFFER", buffer)
     x, w, _, g = case.arrays(5, dtype)
     carried = formats.COMPLEX128 if dtype == "complex128" else formats.FLOAT64
     for actual, expected in zip(
@@ -153,77 +139,133 @@ def test_contraction_holds_for_one_and_three_axes(
         assert np.array_equal(actual, expected)
 
 
-def test_limits_split_every_axis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limits above split each axis that can be split, of the results and of the reduction."""
-    x, w, _, g = SPLIT[0].arrays(0)
-    c = SPLIT[0].geometry
-    results = {
+def operations(case: Case) -> dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]]:
+    """Each contraction of a case with the shape of its result, and axes that it can split."""
+    x, w, _, g = case.arrays(0, "float64")
+    c = case.geometry
+    unbounded = np.where(w == w.flat[0], np.inf, w)
+    inputs = (c.batch, c.groups, c.group_in, *c.extents)
+    return {
         "forward": (
             lambda: correlate.forward(x, w, c, formats.FLOAT64),
-            (3, 2, 3, *c.out),
-            (0, 3, 4),
+            (c.batch, c.groups, c.group_out, *c.out),
+            (0, 1, 2, 3, 4),
         ),
         "input": (
             lambda: correlate.input_gradient(w, g, c, formats.FLOAT64),
-            (3, 2, 4, 9, 11),
-            (0, 2, 3),
+            inputs,
+            (0, 1, 2, 3, 4),
+        ),
+        "scattered": (
+            lambda: correlate.input_gradient(unbounded, g, c, formats.FLOAT64),
+            inputs,
+            (0, 1, 2, 3),
         ),
         "weight": (
             lambda: correlate.weight_gradient(x, g, c, formats.FLOAT64),
-            (2, 3, 4, 3, 2),
-            (1, 2),
+            (c.groups, c.group_out, c.group_in, *c.kernel),
+            (0, 1, 2),
         ),
     }
-    gathered: list[tuple[int, ...]] = []
+
+
+@np.errstate(invalid="ignore")
+def quietly_assembled(call: Any, shape: tuple[int, ...]) -> tuple[Array, list[tuple[int, ...]]]:
+    """Put the blocks of a call together; infinite weights make NaN in silence, as in conv."""
+    return assembled(call(), shape, sparse=True)
+
+
+def test_limits_split_every_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits above split each axis that can be split, of the results and of the reduction."""
+    case = SPLIT[0]
+    gathered: set[tuple[int, ...]] = set()
     gather = correlate.gather
 
-    def spy(part: Array, geometry: Any, outputs: Any, carried: Any) -> Array:
-        gathered.append((*part.shape[:3], *(o.stop - o.start for o in outputs)))
-        return gather(part, geometry, outputs, carried)
+    def spy(part: Array, geometry: Any, outputs: Any, *rest: Any) -> Array:
+        gathered.add((*part.shape[:3], *(o.stop - o.start for o in outputs)))
+        return gather(part, geometry, outputs, *rest)
 
     monkeypatch.setattr(correlate, "gather", spy)
-    for call, shape, axes in results.values():
-        split = set()
-        for buffer, block in LIMITS:
-            limited(monkeypatch, buffer, block)
-            for part in assembled(call(), shape)[1]:
+    for name, (call, shape, axes) in operations(case).items():
+        split: set[int] = set()
+        gathered.clear()
+        for buffer in LIMITS:
+            monkeypatch.setattr(correlate, "BUFFER", buffer)
+            for part in quietly_assembled(call, shape)[1]:
                 split |= {
                     axis
                     for axis, (size, whole) in enumerate(zip(part, shape, strict=True))
                     if size < whole
                 }
-        assert split == set(axes)
-    whole = (3, 2, 4, *c.out)
-    for axis in (0, 2, 3, 4):
-        assert {part[axis] for part in gathered} >= {1, whole[axis]}
+        assert split == set(axes), name
+        if name in ("forward", "weight"):
+            whole = (3, 2, 4, *case.geometry.out)
+            for axis, size in enumerate(whole):
+                assert {part[axis] for part in gathered} >= {1, size}, name
 
 
-@pytest.mark.parametrize(("buffer", "block"), [(400, 10), (2000, 50), (20_000, 1000)])
-def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch, buffer: int, block: int) -> None:
-    """No columns are larger than the buffer, or than one position's rows where those are more."""
-    limited(monkeypatch, buffer, block)
-    sizes: list[int] = []
-    gather, scatter = correlate.gather, correlate._scatter
+@pytest.mark.parametrize("buffer", [400, 2000, 20_000])
+def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch, buffer: int) -> None:
+    """No buffer is larger than its share, or than one position's rows where those are more."""
+    monkeypatch.setattr(correlate, "BUFFER", buffer)
+    taken: dict[str, int] = {}
+    take = correlate.Room.take
 
-    def spy_gather(*args: Any) -> Array:
-        columns = gather(*args)
-        sizes.append(columns.size)
-        return columns
+    def spy(room: Any, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        taken[name] = max(taken.get(name, 0), math.prod(shape))
+        return take(room, name, shape, dtype)
 
-    def spy_scatter(columns: Array, *args: Any) -> None:
-        sizes.append(columns.size)
-        scatter(columns, *args)
-
-    monkeypatch.setattr(correlate, "gather", spy_gather)
-    monkeypatch.setattr(correlate, "_scatter", spy_scatter)
+    monkeypatch.setattr(correlate.Room, "take", spy)
+    seen = set()
     for case in SPLIT:
-        x, w, _, g = case.arrays(0)
-        contracted(x, w, g, case, formats.FLOAT64)
         c = case.geometry
-        assert max(sizes) <= max(
-            buffer, c.groups * math.prod(c.kernel) * max(c.group_in, c.group_out)
-        )
-        sizes.clear()
+        least = math.prod(c.kernel) * max(c.group_in, c.group_out)
+        for call, shape, _ in operations(case).values():
+            taken.clear()
+            quietly_assembled(call, shape)
+            for name, size in taken.items():
+                share = 2 if len(shape) == 5 and shape[1:3] == (c.group_out, c.group_in) else 1
+                assert size <= max(share * buffer, least), (case, name)
+            assert taken.get("band", 0) <= taken.get("columns", 0) // 2
+            seen |= set(taken)
+    assert seen == {"band", "columns", "errors", "part", "sums"}
+
+
+def test_taps_far_apart_are_read_one_by_one() -> None:
+    """What lies between the taps of a long dilation takes no room, in any operation."""
+    far = 10**8
+    case = Case(1, 1, 1, 1, (2, 3), (2, 2), (1, 1), ((0, far), (0, far)), (far, far))
+    x, w, _, g = case.arrays(1)
+    y, dx, dw = contracted(x, w, g, case, formats.FLOAT64)
+    # Each window's first tap alone meets the input.
+    assert np.array_equal(y, w[0, 0, 0, 0] * x)
+    assert np.array_equal(dx, w[0, 0, 0, 0] * g)
+    assert dw.tolist() == [[[[(x * g).sum(), 0], [0, 0]]]]
+
+
+def test_blocks_may_lie_in_the_result() -> None:
+    """Given a result of the carried dtype, blocks of one image are computed in their place."""
+    case = Case(2, 2, 3, 4, (9, 11), (3, 2), (1, 1), (1, 1), (1, 2))
+    x, w, _, g = case.arrays(0, "float64")
+    c, inside = case.geometry, 0
+    for contraction, arrays, shape in (
+        (correlate.forward, (x, w), (c.batch, c.groups, c.group_out, *c.out)),
+        (correlate.input_gradient, (w, g), (c.batch, c.groups, c.group_in, *c.extents)),
+    ):
+        for buffer in (2**20, 2000):
+            out = np.full(shape, np.nan)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(correlate, "BUFFER", buffer)
+                for where, sums in contraction(*arrays, c, formats.FLOAT64, out):
+                    if np.may_share_memory(sums, out):
+                        inside += 1
+                        assert sums.ctypes.data == out[where].ctypes.data
+                        assert sums.strides[1:] == out[where].strides[1:]
+                    else:
+                        out[where] = sums
+            wanted = literal(x, w, g, case)[contraction is correlate.input_gradient]
+            assert np.array_equal(out.reshape(wanted.shape), wanted)
+    assert inside
 
 
 def tiles(extents: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
@@ -257,7 +299,7 @@ def test_empty_axes_give_empty_sums_or_zeros(batch: int, group_in: int) -> None:
 
 def test_sums_modulo_64_bits_wrap_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elements near 2**63 give the exact sums modulo 2**64, with bias gradients too."""
-    limited(monkeypatch, 100, 4)
+    monkeypatch.setattr(correlate, "BUFFER", 100)
     case = SPLIT[0]
     rng = np.random.default_rng(9)
     x, w, g = (
@@ -270,3 +312,28 @@ def test_sums_modulo_64_bits_wrap_in_every_block(monkeypatch: pytest.MonkeyPatch
     total = g.astype(object).sum(axis=(0, 2, 3))
     assert correlate.bias_gradient(g, formats.UINT64).tolist() == [int(t) % 2**64 for t in total]
     assert correlate.bias_gradient(g, formats.OBJECT).tolist() == total.tolist()
+
+
+@pytest.mark.parametrize("buffer", [1, 2**20])
+def test_an_infinite_weight_of_any_filter_meets_no_zeros(
+    monkeypatch: pytest.MonkeyPatch, buffer: int
+) -> None:
+    """The first element, which only the first tap meets, stays finite, whichever filter has one."""
+    monkeypatch.setattr(correlate, "BUFFER", buffer)
+    case = Case(1, 1, 2, 3, (4, 5), (2, 2), (1, 1), (0, 0), (1, 1))
+    _, w, _, g = case.arrays(2, "float64", low=1)
+    for position in range(3):
+        unbounded = w.copy()
+        unbounded[position, 0, 1, 1] = np.inf
+        dx = contracted_input(unbounded, g, case)
+        assert np.array_equal(dx[0, 0, 0, 0], (w[:, 0, 0, 0] * g[0, :, 0, 0]).sum())
+        assert np.isinf(dx[0, 0, 1, 1])
+
+
+@np.errstate(invalid="ignore")
+def contracted_input(w: Array, g: Array, case: Case) -> Array:
+    """The input gradient alone, as floats."""
+    c = case.geometry
+    blocks = correlate.input_gradient(w, g, c, formats.FLOAT64)
+    dx, _ = assembled(blocks, (c.batch, c.groups, c.group_in, *c.extents), sparse=True)
+    return dx.reshape(case.input_shape).astype(float)

@@ -314,3 +314,66 @@ def test_parse_refuses_sizes_that_only_numpy_would(
     """Products that overflow are refused here, also where an axis is empty, as NumPy counts."""
     with pytest.raises(ValueError, match=r"would take more bytes than 64 bits can count$"):
         parse(input_size, weight_size, stride, 0, 1, 1)
+
+
+def test_residues_are_the_meetings_of_an_axis() -> None:
+    """Each meeting of an element and a tap is one of a residue's windows, once, and no other is."""
+    grid = itertools.product(
+        range(1, 8), range(1, 5), range(1, 5), range(1, 5), (-2, 0, 1, 3, 7), (-1, 0, 2)
+    )
+    for extent, kernel, stride, dilation, before, after in grid:
+        axis = Axis(extent, kernel, stride, dilation, before, after)
+        if axis.padded < axis.span:
+            continue
+        met = {
+            (o * stride + k * dilation - before, k, o)
+            for o in range(axis.out)
+            for k in range(kernel)
+            if 0 <= o * stride + k * dilation - before < extent
+        }
+        found = []
+        elements: list[int] = []
+        for residue in axis.residues:
+            inner, taps = residue.axis, range(kernel)[residue.taps]
+            assert inner.out == len(range(residue.first, extent, stride))
+            assert (inner.extent, inner.kernel, inner.stride) == (axis.out, len(taps), 1)
+            elements += range(extent)[residue.elements(slice(0, inner.out))]
+            for m in range(inner.out):
+                for j, tap in enumerate(taps):
+                    o = m + j * inner.dilation - inner.before
+                    if 0 <= o < axis.out:
+                        found.append((residue.first + m * stride, tap, o))
+        assert len(found) == len(set(found))
+        assert set(found) == met, axis
+        assert len(elements) == len(set(elements))
+
+
+def test_band_holds_what_windows_cover() -> None:
+    """The band of some windows goes from the first tap of the first to the last tap of the last."""
+    for kernel, stride, dilation, before in itertools.product(
+        (1, 2, 4), (1, 3), (1, 2), (-1, 0, 2)
+    ):
+        axis = Axis(20, kernel, stride, dilation, before, 3)
+        for start, stop in ((0, 1), (1, 4), (2, 3)):
+            covered = [
+                o * stride + k * dilation - before
+                for o in range(start, stop)
+                for k in range(kernel)
+            ]
+            assert axis.band(slice(start, stop)) == slice(min(covered), max(covered) + 1)
+
+
+def test_what_was_parsed_before_excuses_nothing() -> None:
+    """True and 1.0 equal 1, but are refused also after 1 was accepted, alone and in a pair."""
+    shapes = (2, 4, 5, 6), (6, 4, 3, 2)
+    for good, values in ((1, (True, 1.0)), ((1, 1), ((True, 1), (1, 1.0)))):
+        parse(*shapes, good, good, good, 1)
+        for value in values:
+            for position in range(3):
+                parameters: list[Any] = [good] * 3
+                parameters[position] = value
+                with pytest.raises(TypeError):
+                    parse(*shapes, *parameters, 1)
+    for value in (True, 1.0):
+        with pytest.raises(TypeError):
+            parse(*shapes, 1, 1, 1, value)
