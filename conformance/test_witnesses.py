@@ -85,7 +85,8 @@ def test_witnesses_agree_on_quick(name: str, part: int) -> None:
     passed = due = 0
     for case in map(suite.__getitem__, range(len(suite))):
         assert witness.supports.asks(case)
-        due += len(OPS) if case.illegal is None else 1
+        # The bias gradient sees nothing that is illegal.
+        due += len(OPS) if case.illegal is None else 3
         for _, verdict in run_case(witness, case, OPS).verdicts:
             assert verdict.status == "passed", (verdict, case.id)
             passed += 1

@@ -25,7 +25,7 @@ def conv2d(x, weight, bias, stride, padding, dilation, groups):
 def conv2d_backward(error, x, weight, stride, padding, dilation, groups, output_mask):
     """Return the gradients of input, weight and bias, None where the mask is False."""
     padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
-    n, (oh, ow) = len(x), error.shape[2:]
+    n, (oh, ow) = len(x), _output_size(x, padded, weight, stride, dilation)
     grouped = padded.reshape(n, groups, -1, *padded.shape[2:])
     errors = error.reshape(n, groups, -1, oh, ow)
     kernel = weight.reshape(groups, -1, *weight.shape[1:])

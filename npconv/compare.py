@@ -89,7 +89,7 @@ def compare(result: Array, right: Reference) -> Comparison:
     """Compare a result of the right shape and dtype."""
     with np.errstate(all="ignore"):
         if right.bound is None:
-            wrong = ~_same(result, right.values)
+            wrong = ~same(result, right.values)
             nothing = np.zeros(wrong.shape, bool)
             odd = nothing
             if result.dtype.kind not in "iu":
@@ -109,7 +109,7 @@ def compare(result: Array, right: Reference) -> Comparison:
         allowed = near & ~got_finite & want_finite & (got == np.sign(values.real) * np.inf)
         assert right.gauge is not None
         unsure = ~got_finite & want_finite & (right.gauge + right.bound >= right.sums_overflow)
-        kind = _same(got, values) | (right.any_kind & ~got_finite)
+        kind = same(got, values) | (right.any_kind & ~got_finite)
         fits = np.where(want_finite, allowed | unsure, kind & ~got_finite)
         if right.free is not None:
             fits = fits | (right.free & ~got_finite)
@@ -129,8 +129,8 @@ def _distance(a: Array, b: Array) -> Array:
     return np.asarray(np.abs(a - b))
 
 
-def _same(result: Array, want: Array) -> Array:
-    """Whether elements are equal; a zero's sign is left open, NaN equals NaN."""
+def same(result: Array, want: Array) -> Array:
+    """Return whether elements are equal; a zero's sign is left open, NaN equals NaN."""
     equal = np.asarray(result == want)
     if result.dtype.kind in "iu":
         return equal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,8 +15,15 @@ from npconv.oracle.cases import Case
 from npconv.oracle.data import Operands
 from npconv.oracle.judge import Failure, Verdict
 from npconv.oracle.protocol import OPS
-from npconv.oracle.report import COUNTS, Report
+from npconv.oracle.report import COUNTS, Diagnosis, Report
+from npconv.oracle.run import WorkerLostError
 from npconv.oracle.trial import Outcome, Raised
+
+#: At most so many sorts of failure are shown.
+SHOWN = 12
+
+_NUMBER = re.compile(r"(?<!\w)-?(\d+\.?\d*(e[+-]?\d+)?j?|nan|inf)(?!\w)")
+_TUPLE = re.compile(r"\((#[+-]?#?)?(, #)*,?\)")
 
 
 def duration(seconds: float) -> str:
@@ -31,9 +40,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def report_text(report: Report, length: int) -> str:
-    """Return the counts, one failure of each operation and kind, and at the end the verdict."""
-    return "\n".join([*_table(report), *_failures(report), "", *_verdict(report, length)])
+def report_text(report: Report) -> str:
+    """Return the counts, each distinct failure once, what was not judged, and the verdict."""
+    said = [*_worst(report), *_not_judged(report)]
+    found = [*_table(report), *_failures(report), *_diagnoses(report)]
+    return "\n".join([*found, *(["", *said] if said else []), "", *_verdict(report)])
 
 
 def _table(report: Report) -> Iterator[str]:
@@ -50,11 +61,14 @@ def _width(column: str) -> int:
 
 def _failures(report: Report) -> Iterator[str]:
     tally = report.tally
-    groups: dict[tuple[str, str], list[Failure]] = {}
+    groups: dict[tuple[str, str, str], list[Failure]] = {}
     for failure in tally.failures:
-        groups.setdefault((failure.op, failure.kind), []).append(failure)
+        # What an illegal case breaks is said in many ways: that it was accepted is one sort.
+        shape = "" if failure.kind == "accepted" else message_shape(failure.message)
+        groups.setdefault((failure.op, failure.kind, shape), []).append(failure)
     some = "at least " if tally.failures_total > len(tally.failures) else ""
-    for (op, kind), group in sorted(groups.items(), key=lambda item: OPS.index(item[0][0])):
+    ordered = sorted(groups.items(), key=lambda item: OPS.index(item[0][0]))
+    for (op, kind, _), group in ordered[:SHOWN]:
         plainest = group[0]
         of_many = ", the plainest case" if len(group) > 1 else ""
         yield f"\n{op}: {some}{counted(len(group), 'failure')} of kind {kind!r}{of_many}:"
@@ -62,36 +76,163 @@ def _failures(report: Report) -> Iterator[str]:
         error = "" if ratio is None else f" (|error| is {ratio:.3g} times the bound)"
         yield f"  {plainest.message}{error}"
         yield f"  repeat: npconv check {shlex.quote(report.target)} --case {plainest.case}"
+    if len(ordered) > SHOWN:
+        yield f"\nAnd {len(ordered) - SHOWN} other sorts of failure, which --json lists."
 
 
-def _verdict(report: Report, length: int) -> Iterator[str]:
+def _diagnoses(report: Report) -> Iterator[str]:
+    """Say what the failures of each operation have in common; what is said twice, once."""
+    told: dict[tuple[str, str | None], str] = {}
+    for diagnosis in report.diagnoses:
+        yield f"\n{diagnosis.op}: {_where(diagnosis)}"
+        key = diagnosis.suspect or diagnosis.says, diagnosis.condition
+        if key in told:
+            yield f"  {'the suspect' if diagnosis.suspect else 'the rest'} is as for {told[key]}"
+            continue
+        told[key] = diagnosis.op
+        yield from _what(diagnosis)
+        yield (f"  smallest: npconv check {shlex.quote(report.target)} --case {diagnosis.smallest}")
+        if diagnosis.test:
+            yield from (f"    {line}" for line in diagnosis.test.splitlines())
+        if diagnosis.drawing and diagnosis is report.diagnoses[0]:
+            yield from ("", *(f"    {line}".rstrip() for line in diagnosis.drawing.splitlines()))
+
+
+def _where(diagnosis: Diagnosis) -> str:
+    """Return how many cases fail, and which."""
+    if diagnosis.condition == "illegal":
+        return counted(diagnosis.explains, "illegal call") + " not refused"
+    failing, asked = f"{diagnosis.failing:,}", counted(diagnosis.asked, "case")
+    text = f"{failing} of {asked} {'fails' if diagnosis.failing == 1 else 'fail'}"
+    if diagnosis.sample:
+        share = round(100 * diagnosis.explains / max(1, diagnosis.of))
+        text += f"; about {share} % of them"
+    if diagnosis.condition is None:
+        return f"{text}, whatever the parameters"
+    those = "of them " if not diagnosis.sample else ""
+    all_but = f"all but {diagnosis.missed:,} {those}" if diagnosis.missed else f"all {those}"
+    text += f", {all_but}with {diagnosis.condition}"
+    if diagnosis.extra:
+        text += f", where {diagnosis.extra:,} that were looked at pass"
+    return text
+
+
+def _what(diagnosis: Diagnosis) -> Iterator[str]:
+    """Yield what a kernel does that gives such results, or what they look like."""
+    if diagnosis.suspect is None:
+        known = "" if diagnosis.condition == "illegal" else "no known fault gives these results: "
+        yield f"  {known}{diagnosis.says}"
+        return
+    part = "" if diagnosis.explains == diagnosis.of else (
+        f" (in {diagnosis.explains} of {diagnosis.of} cases looked at)"
+    )  # fmt: skip
+    yield f"  your output is what a kernel gives that {diagnosis.says}{part} [{diagnosis.suspect}]"
+    if diagnosis.others:
+        yield f"  or, as these cannot tell: {', '.join(diagnosis.others)}"
+    if diagnosis.shape:
+        yield f"  {diagnosis.shape}"
+
+
+def message_shape(message: str) -> str:
+    """Return a message without its numbers: failures of one sort have it in common.
+
+    Examples
+    --------
+    >>> from npconv.console import message_shape
+    >>> message_shape("shape (2, 2, 6), not (2, 2, 2, 2)")
+    'shape #, not #'
+    >>> message_shape("3 of 8 elements differ; worst at (1, 0): got -1.5e+07, want nan")
+    '# of # elements differ; worst at #: got #, want #'
+    """
+    return _TUPLE.sub("#", _NUMBER.sub("#", message))
+
+
+def _worst(report: Report) -> Iterator[str]:
+    if report.tally.worst:
+        yield "Largest |error| / bound of what passes (1 is the limit):"
+    for op, worst in report.tally.worst.items():
+        yield f"  {op:12}{worst.ratio:<8.3g}{worst.case}"
+
+
+def _not_judged(report: Report) -> Iterator[str]:
+    """Say why there is no verdict on what has none."""
+    tally = report.tally
+    if tally.left_out:
+        fields = [n for n in tally.left_out if not n.startswith("--")]
+        options = [n for n in tally.left_out if n.startswith("--")]
+        reasons = [
+            f"{', '.join(f'{name} {tally.left_out[name]:,}' for name in names)}{what}"
+            for names, what in ((fields, " (outside of its `supports`)"), (options, ""))
+            if names
+        ]
+        yield f"Not asked: {counted(sum(tally.left_out.values()), 'case')}: {'; '.join(reasons)}."
+    reasons_of: collections.Counter[str] = collections.Counter()
+    for each in tally.unsupported.values():
+        reasons_of.update(each)
+    for reason, count in sorted(reasons_of.items(), key=lambda item: (-item[1], item[0]))[:3]:
+        yield f"Unsupported: {counted(count, 'result')}: {reason or 'NotImplementedError'}"
+    if len(reasons_of) > 3:
+        yield f"Unsupported: {counted(len(reasons_of) - 3, 'other reason')}, which --json lists."
+    if tally.total("undecided"):
+        yield (
+            "Undecided: the bound of the arithmetic is as large as the values themselves, "
+            "so that nothing can be said."
+        )
+    if report.expectations is not None and not report.complete:
+        yield (
+            "Expectations are not judged: this is not the whole suite, so that none of them can be "
+            "called stale or unmatched."
+        )
+    if tally.total("not_reproducible"):
+        yield "Not reproducible: called again, it gave other bits, within the bound."
+
+
+def _verdict(report: Report) -> Iterator[str]:
     tally = report.tally
     share = 1 - tally.target_seconds / tally.busy_seconds if tally.busy_seconds else 0.0
     took = f"{duration(tally.seconds)}, {100 * share:.0f} % of the work npconv's own"
-    left_out = tally.positions - tally.cases
-    if left_out:
-        yield (
-            f"{left_out:,} of the suite's cases were not asked: they lie outside of what the "
-            "target supports, or of the options given."
-        )
-    left = length - tally.positions
+    left = report.left
+    if report.gave_up:
+        yield "Given up: the target crashed or hung again and again."
     if left:
-        yield f"Ended early: {counted(left, 'case')} of {length:,} not reached."
+        yield f"Ended early: {counted(left, 'case')} of {tally.positions + left:,} not reached."
+    yield from report.broken
     if tally.failures_total:
         yield (
             f"{tally.failures_total:,} of {counted(tally.results, 'result')} fail, "
             f"in {counted(tally.cases, 'case')} ({took})."
         )
+    elif report.broken:
+        yield f"{counted(len(report.broken), 'expectation')} broken ({took})."
     elif not tally.total("passed"):
         yield "Nothing was judged."
     elif left:
         yield f"The {counted(tally.cases, 'case')} that were finished conform ({took})."
+    elif tally.total("expected_failures"):
+        known = f"{tally.total('expected_failures'):,} of {counted(tally.results, 'result')}"
+        yield f"{known} fail as expected, the others conform ({took})."
     else:
         yield f"All {counted(tally.cases, 'case')} conform ({took})."
 
 
+def lost_text(case: Case, arrays: Operands, error: WorkerLostError) -> str:
+    """Return the arguments of one case that took its process along, and how that ended."""
+    end = f"{error.kind}\n  {error}"
+    return "\n\n".join([*_arguments(case, arrays), end])
+
+
 def case_text(case: Case, arrays: Operands, outcome: Outcome) -> str:
     """Return the arguments of one case, and for each operation the verdict and what it is on."""
+    blocks = _arguments(case, arrays)
+    if outcome.expected is None:
+        blocks.append(f"The case is illegal, and must be refused: {case.illegal}")
+    told: set[int] = set()
+    for op, verdict in outcome.verdicts:
+        blocks.append(_verdict_text(op, verdict, outcome, told))
+    return "\n\n".join(blocks)
+
+
+def _arguments(case: Case, arrays: Operands) -> list[str]:
     blocks = [f"case {case.id}"]
     blocks += [
         f"{name} {array.shape} {array.dtype}\n{_shown(array)}"
@@ -101,12 +242,7 @@ def case_text(case: Case, arrays: Operands, outcome: Outcome) -> str:
         f"stride={case.stride} padding={case.padding!r} dilation={case.dilation} "
         f"groups={case.groups} output_mask={case.output_mask}"
     )
-    if outcome.expected is None:
-        blocks.append(f"The case is illegal, and must be refused: {case.illegal}")
-    told: set[int] = set()
-    for op, verdict in outcome.verdicts:
-        blocks.append(_verdict_text(op, verdict, outcome, told))
-    return "\n\n".join(blocks)
+    return blocks
 
 
 def _verdict_text(op: str, verdict: Verdict, outcome: Outcome, told: set[int]) -> str:

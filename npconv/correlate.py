@@ -303,7 +303,9 @@ def _matrix(out: Array | None, where: Slices) -> Array | None:
     if out is None or where[0].stop - where[0].start != 1:
         return None
     block = out[where]
-    return block.reshape(*block.shape[1:3], -1) if _is_matrix(block, out.dtype) else None
+    if not _is_matrix(block, out.dtype):
+        return None
+    return block.reshape(*block.shape[1:3], math.prod(block.shape[3:]))
 
 
 def _batch_first(sums: Array, shape: tuple[int, ...]) -> Array:
@@ -357,7 +359,7 @@ def _rows(w: Array, carried: DType) -> Array:
 def _adjoint(w: Array, carried: DType) -> Array:
     """Return a kernel (g, c, f, k, t), conjugated, as matrices (g, f, c*k*t)."""
     packed = _packed(_conjugate(w).transpose(0, 1, *range(3, w.ndim), 2), carried)
-    return packed.reshape(w.shape[0], -1, w.shape[2]).swapaxes(1, 2)
+    return packed.reshape(w.shape[0], math.prod(packed.shape[1:-1]), w.shape[2]).swapaxes(1, 2)
 
 
 def _finite(weight: Array) -> bool:

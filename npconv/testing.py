@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from npconv.conv import Padding, Pair
 from npconv.formats import NAMES, dtype_of
 from npconv.geometry import Geometry
 
-__all__ = ["assert_conv2d", "assert_conv2d_backward"]
+__all__ = ["assert_conv2d", "assert_conv2d_backward", "parametrize_with_cases"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -154,6 +155,80 @@ def assert_conv2d_backward(
             _check(op, op, result, operands, parameters, arithmetic)
         elif result is not None:
             raise AssertionError(f"{op}: must be None where output_mask is False")
+
+
+def parametrize_with_cases(
+    implementation: Any,
+    suite: str | Sequence[str] = "standard",
+    *,
+    ops: Sequence[str] | None = None,
+    dtypes: Sequence[str] | None = None,
+    arithmetic: str | None = None,
+    without: Sequence[str] = (),
+    expect: str | os.PathLike[str] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a pytest test for each case of a suite out of a function that calls its one argument.
+
+    The argument's name is ``case``. Calling it runs the case and raises AssertionError, with what
+    is wrong and how to repeat it, where a result is. A case that the implementation does not
+    support is skipped, one that fails as expected is an xfail, and cases outside of what it
+    declares in ``supports`` are not collected. The tests' ids are the case ids.
+
+    Parameters
+    ----------
+    implementation : module, instance, namespace, function or str
+        What `npconv.check` takes, or a TARGET of the command line as text.
+    suite : str or sequence of str
+        'quick', 'standard', 'exhaustive', a part such as 'standard[0::10]', or case ids.
+    ops, dtypes, arithmetic
+        As for `npconv.check`.
+    without : sequence of str
+        Features, or conditions on cases, that are left out, as for ``--without``.
+    expect : path, optional
+        A file of known failures, as for ``--expect``. A case that it names by its id and that no
+        longer fails is a failure.
+
+    Returns
+    -------
+    callable
+        A decorator of test functions: pytest's mark `parametrize`.
+
+    Raises
+    ------
+    OSError
+        If the file of known failures cannot be read.
+    TypeError, ValueError
+        As `npconv.check` raises them; ValueError also for a file that holds what is none.
+    npconv.adapters.TargetError
+        If a TARGET cannot be loaded.
+
+    Examples
+    --------
+    >>> import npconv
+    >>> from npconv.testing import parametrize_with_cases
+    >>> @parametrize_with_cases(npconv, suite="quick")
+    ... def test_conv(case):
+    ...     case()
+    >>> argument, params = test_conv.pytestmark[0].args
+    >>> argument, params[0].values[0]() is None
+    ('case', True)
+    """
+    import pytest
+
+    from npconv.casetests import CaseTest, CaseTests
+    from npconv.oracle.expectations import Expectations
+
+    tests = CaseTests.of(
+        implementation,
+        suite,
+        ops=ops,
+        dtypes=dtypes,
+        arithmetic=arithmetic,
+        without=without,
+        expectations=None if expect is None else Expectations.read(os.fspath(expect)),
+    )
+    params = [pytest.param(CaseTest(tests, case), id=case.id) for case in tests.asked()]
+    return pytest.mark.parametrize("case", params)
 
 
 def _check(

@@ -18,15 +18,18 @@ wheel_only = pytest.mark.skipif(
 
 @wheel_only
 def test_wheel_installs_the_package_and_nothing_else() -> None:
-    """Beside npconv/ and its metadata, only the console script is installed."""
+    """Beside npconv/ and its metadata, only the console script and pytest's options are."""
     files = distribution("npconv").files or []
     metadata = f"npconv-{npconv.__version__}.dist-info"
     others = [str(file) for file in files if file.parts[0] not in ("npconv", metadata)]
-    assert [Path(file).stem for file in others] == ["npconv"]
+    sources = [file for file in others if "__pycache__" not in file]
+    assert sorted(Path(file).stem for file in sources) == ["_npconv_pytest", "npconv"]
 
 
 @wheel_only
-@pytest.mark.parametrize("name", ["npconv/__init__.py", "npconv/py.typed"])
+@pytest.mark.parametrize(
+    "name", ["npconv/__init__.py", "npconv/py.typed", "npconv/layers/resnet50.txt"]
+)
 def test_wheel_has(name: str) -> None:
     """The package and its typing marker are installed."""
     assert name in {file.as_posix() for file in distribution("npconv").files or []}

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from npconv.adapters.tensors import from_torch, to_torch
 from npconv.oracle.protocol import Implementation, NotAnImplementationError
+from npconv.oracle.trial import printing_aside
+
+__all__ = ["NAMES", "TargetError", "describe", "from_torch", "load", "to_torch", "traceback_of"]
 
 #: Adapters by name: the module in this package that holds the functions.
 NAMES = ("definition", "formulas", "torch")
@@ -53,10 +59,17 @@ def load(target: str) -> Implementation:
         If there is no such file, module or attribute, if it has none of the functions, or if
         importing it raises: the message then ends with the traceback.
     """
+    found = _find(target)
     try:
-        return Implementation.of(_find(target), target)
+        # An instance may have to be made.
+        with printing_aside():
+            return Implementation.of(found, target)
     except NotAnImplementationError as error:
         raise TargetError(str(error)) from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as for its import
+        raise _not_imported(target, error) from error
 
 
 def describe(target: str) -> str:
@@ -68,7 +81,8 @@ def describe(target: str) -> str:
 def _find(target: str) -> Any:
     if target in NAMES:
         try:
-            return importlib.import_module(f"npconv.adapters.{target}_adapter").adapter()
+            with printing_aside():
+                return importlib.import_module(f"npconv.adapters.{target}_adapter").adapter()
         except ModuleNotFoundError as error:
             raise TargetError(
                 f"target {target!r} needs the package {error.name}: pip install 'npconv[{target}]'"
@@ -82,7 +96,8 @@ def _find(target: str) -> Any:
         raise TargetError(_form(target))
     found: Any
     try:
-        found = _from_file(Path(place)) if place.endswith(".py") else _module(target, place)
+        with printing_aside():
+            found = _from_file(Path(place)) if place.endswith(".py") else _module(target, place)
     except (TargetError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a script that ends Python must not end this command
@@ -91,15 +106,29 @@ def _find(target: str) -> Any:
         try:
             found = getattr(found, name)
         except AttributeError:
+            near = _meant(name, dir(found))
             raise TargetError(
-                f"target {target!r}: {place} has no attribute {attribute!r}"
+                f"target {target!r}: {place} has no attribute {attribute!r}{near}"
             ) from None
     return found
 
 
 def _form(target: str) -> str:
     forms = f"{', '.join(NAMES)}, package.module:attribute, path/to/file.py[:attribute]"
-    return f"target {target!r} must be one of {forms}"
+    place, _, attribute = target.partition(":")
+    beside = f"{place}.py"
+    near = (
+        f"; did you mean {beside}{':' + attribute if attribute else ''}?"
+        if place and Path(beside).is_file()
+        else _meant(target, NAMES)
+    )
+    return f"target {target!r} must be one of {forms}{near}"
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Return a question that names what was perhaps meant; nothing where nothing is alike."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _not_imported(target: str, error: BaseException) -> TargetError:
@@ -122,13 +151,17 @@ def _module(target: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise TargetError(f"target {target!r}: there is no module {name!r}") from None
+            beside = Path(*name.split(".")).with_suffix(".py")
+            near = f"; did you mean {beside}?" if beside.is_file() else ""
+            raise TargetError(f"target {target!r}: there is no module {name!r}{near}") from None
         raise
 
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise TargetError(f"there is no file {str(path)!r}")
+        beside = path.parent
+        files = (str(other) for other in beside.glob("*.py")) if beside.is_dir() else ()
+        raise TargetError(f"there is no file {str(path)!r}{_meant(str(path), files)}")
     resolved = path.resolve()
     name = f"_npconv_target_{resolved.stem}_{abs(hash(str(resolved)))}"
     if name in sys.modules:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from npconv.adapters.tensors import from_torch, to_torch
+from npconv.formats import available
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
@@ -20,11 +23,8 @@ def adapter() -> SimpleNamespace:
 
     # Threads gain nothing on a suite's small cases, and lose a lot where processes share the cores.
     torch.set_num_threads(1)
-    # torch warns once of read-only arrays, which it would let one write to (nothing here does),
-    # and once of the speed of 'same' with even kernels.
-    warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+    # torch warns once of the speed of 'same' with even kernels.
     warnings.filterwarnings("ignore", "Using padding='same' with even kernel", UserWarning)
-    tensor = torch.from_numpy
 
     def forward(
         input: Array,
@@ -35,12 +35,9 @@ def adapter() -> SimpleNamespace:
         dilation: Any,
         groups: int,
     ) -> Array:
-        bias_tensor = None if bias is None else tensor(bias)
+        arrays = (None if array is None else to_torch(array) for array in (input, weight, bias))
         with torch.no_grad():
-            output = conv2d(
-                tensor(input), tensor(weight), bias_tensor, stride, padding, dilation, groups
-            )
-        return np.asarray(output.numpy())
+            return from_torch(conv2d(*arrays, stride, padding, dilation, groups))
 
     def backward(
         grad_output: Array,
@@ -56,24 +53,36 @@ def adapter() -> SimpleNamespace:
             raise NotImplementedError(
                 "torch differentiates floating-point and complex numbers only"
             )
-        error = tensor(grad_output)
+        error = to_torch(grad_output)
         # detach(): a leaf of its own, on the array's memory.
         bias = torch.zeros(weight.shape[0], dtype=error.dtype)
-        leaves = [tensor(input).detach(), tensor(weight).detach(), bias]
+        leaves = [to_torch(input).detach(), to_torch(weight).detach(), bias]
         wanted = [leaf.requires_grad_() for leaf, on in zip(leaves, output_mask, strict=True) if on]
         if not wanted:
             return (None, None, None)
         output = conv2d(*leaves, stride, padding, dilation, groups)
         gradients = iter(torch.autograd.grad(output, wanted, error))
-        return tuple(next(gradients).resolve_conj().numpy() if on else None for on in output_mask)
+        return tuple(from_torch(next(gradients)) if on else None for on in output_mask)
 
     return SimpleNamespace(
         conv2d=forward,
         conv2d_backward=backward,
         version=lambda: torch.__version__,
         supports={
-            "dtypes": ("float16", "float32", "float64", "complex64", "complex128", "int64"),
-            "padding": ("pair", "string"),
+            "dtypes": [
+                name
+                for name in (
+                    "bfloat16",
+                    "float16",
+                    "float32",
+                    "float64",
+                    "complex64",
+                    "complex128",
+                    "int64",
+                )
+                if name in available()
+            ],
+            "padding": ("pair", "same", "valid"),
             # No torch tensor has a negative stride.
             "layouts": (
                 "packed",
@@ -82,11 +91,24 @@ def adapter() -> SimpleNamespace:
                 "stepped",
                 "transposed",
                 "readonly",
+                "expanded",
             ),
-            # Gradients keep partial sums in the format itself: docs/tolerance.md.
-            "arithmetic": {"float16": dict.fromkeys(GRADIENTS, "float16-accumulate")},
+            "arithmetic": _arithmetic(torch),
             "unbatched": True,
             # Without input channels torch 2.13 returns a wrong shape: see conformance/.
             "empty": ("batch",),
         },
     )
+
+
+def _arithmetic(torch: Any) -> dict[str, dict[str, str]]:
+    """Name what gradients have that keep partial sums in the format itself: docs/tolerance.md."""
+    try:
+        own = torch.ops.mkldnn
+        served = torch.backends.mkldnn.enabled and own._is_mkldnn_bf16_supported()  # noqa: SLF001  # no public one
+    except (AttributeError, RuntimeError):  # a torch without oneDNN
+        served = False
+    found = {"float16": dict.fromkeys(GRADIENTS, "float16-accumulate")}
+    if not served:
+        found["bfloat16"] = dict.fromkeys(GRADIENTS, "bfloat16-accumulate")
+    return found

@@ -20,6 +20,12 @@ LAYOUTS = (
     "reversed",
     "transposed",
     "readonly",
+    "expanded",
+)
+#: The arrays that a layout may be that of alone, as in `stepped_weight`; the others are packed.
+OPERANDS = ("input", "weight", "bias", "grad_output")
+ONE_LAID_OUT = tuple(
+    f"{kind}_{operand}" for kind in LAYOUTS if kind != "packed" for operand in OPERANDS
 )
 #: integers, whose sums are exact; reals near 1, near 1e-6 and near 1e6; sums that cancel; integers
 #: with more bits than a shorter format holds; reals with one NaN or infinity.
@@ -93,7 +99,7 @@ class Case:
             )
         found = match.groupdict()
         for name, allowed in (("dtype", NAMES), ("layout", LAYOUTS), ("data", DATA)):
-            if found[name] not in allowed:
+            if found[name] not in (ONE_LAID_OUT if name == "layout" else ()) + allowed:
                 raise ValueError(
                     f"case id {text!r}: {name} {found[name]!r} must be one of {', '.join(allowed)}"
                 )
@@ -145,6 +151,22 @@ class Case:
     def output_mask(self) -> tuple[bool, bool, bool]:
         """Which of grad_input, grad_weight and grad_bias are wanted."""
         return self.mask[0] == "1", self.mask[1] == "1", self.mask[2] == "1"
+
+    @property
+    def layout_kind(self) -> str:
+        """One of `LAYOUTS`: that of all arrays, or of the one that is not packed."""
+        return self.layout.removesuffix(f"_{self.laid_out}")
+
+    @property
+    def laid_out(self) -> str:
+        """Which arrays have the layout: 'all', or one of `OPERANDS`."""
+        if self.layout in LAYOUTS:
+            return "all"
+        return next(name for name in OPERANDS if self.layout.endswith(f"_{name}"))
+
+    def layout_of(self, operand: str) -> str:
+        """Return the layout of one of `OPERANDS`."""
+        return self.layout_kind if self.laid_out in ("all", operand) else "packed"
 
     @property
     def plainness(self) -> tuple[int, int, str]:

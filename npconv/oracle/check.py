@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import importlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor
 from types import ModuleType
 from typing import Any
 
 from npconv.bounds import parse
 from npconv.formats import COMPLEXES, FLOATS, NAMES, available
 from npconv.geometry import integer, shown
+from npconv.oracle.conditions import left_out_by
+from npconv.oracle.diagnosis import diagnose
 from npconv.oracle.probe import Finding, probe
 from npconv.oracle.protocol import OPS, Implementation
-from npconv.oracle.report import Report, Tally, environment
-from npconv.oracle.run import Plan, run
+from npconv.oracle.report import Diagnosis, Report, Tally, environment
+from npconv.oracle.run import Ending, Plan, WorkerLostError, called, run
 from npconv.oracle.suites import suite_named
+from npconv.workers import Workers
 
 
 def check(
@@ -29,9 +34,11 @@ def check(
     executor: Executor | None = None,
     ops: Sequence[str] | None = None,
     dtypes: Sequence[str] | None = None,
+    without: Sequence[str] = (),
     arithmetic: str | None = None,
     max_failures: int | None = None,
     progress: Callable[[Tally], None] | None = None,
+    diagnosis: bool = True,
 ) -> Report:
     """Run a suite of cases on an implementation of conv2d and its gradients.
 
@@ -44,12 +51,18 @@ def check(
     suite : str or sequence of str
         'quick' (seconds), 'standard' (about a minute), 'exhaustive' (all), or case ids.
     executor : concurrent.futures.Executor, optional
-        Runs the cases elsewhere. Processes need an implementation that can be pickled, or a
-        module that can be imported.
+        Runs the cases elsewhere; without one they run in this process, which a target that
+        crashes or hangs takes along. Processes need an implementation that can be pickled, or a
+        module that can be imported. `npconv.workers.Workers` isolates: a case that crashes or
+        hangs is a failure, and the run goes on. So it does in such workers where another pool
+        breaks.
     ops : sequence of str, optional
         Some of 'forward', 'grad_input', 'grad_weight', 'grad_bias'.
     dtypes : sequence of str, optional
         Only cases in these dtypes.
+    without : sequence of str, optional
+        Leave out cases with these features, such as 'groups', or under these conditions, such as
+        'kernel_h > 7'.
     arithmetic : str, optional
         Judge as this arithmetic, such as 'tf32', instead of what the implementation declares or
         the dtype's own.
@@ -57,12 +70,16 @@ def check(
         Stop soon after so many failures.
     progress : callable, optional
         Called with the tally so far after each stretch of cases.
+    diagnosis : bool
+        Whether to look for what explains failures, which takes as long as the run at the most,
+        or a few seconds.
 
     Returns
     -------
     Report
-        ``ok``, ``failures``, ``tally.counts``, ``as_dict()``, ``write(path)``. An interrupt
-        (Ctrl-C) ends the run early; the report then holds what was finished, ``interrupted``.
+        ``ok``, ``failures``, ``diagnoses``, ``tally.counts``, ``as_dict()``, ``write(path)``. An
+        interrupt (Ctrl-C) ends the run early; the report then holds what was finished,
+        ``interrupted``.
 
     Raises
     ------
@@ -70,8 +87,8 @@ def check(
         If the object has none of the functions, or declares what makes no sense.
     ValueError
         If there is no such suite, operation, dtype or case, or a case is given twice.
-    concurrent.futures.BrokenExecutor
-        If a worker dies; `progress` was told what was finished.
+    npconv.oracle.run.WorkerLostError
+        If a worker process dies before it calls the implementation.
 
     Notes
     -----
@@ -100,6 +117,7 @@ def check(
         ops_named(ops),
         dtypes_named(dtypes),
         None if arithmetic is None else parse(arithmetic).name,
+        without_named(without),
     )
     if max_failures is not None:
         integer("max_failures", max_failures, least=1)
@@ -107,8 +125,23 @@ def check(
         raise TypeError(f"executor={shown(executor)} must be a concurrent.futures.Executor")
     plan.implementation()
     tally = Tally()
-    interrupted = run(plan, tally, executor=executor, progress=progress, max_failures=max_failures)
-    return report_on(plan, tally, interrupted, target=name, described=name)
+    go_on = functools.partial(run, plan, tally, progress=progress, max_failures=max_failures)
+    try:
+        ending = go_on(executor=executor)
+    except WorkerLostError:
+        raise
+    except BrokenExecutor:
+        # A pool that broke as a whole does not say where; these do.
+        with Workers() as isolated:
+            ending = go_on(executor=isolated)
+            return report_on(
+                plan, tally, ending, target=name, described=name, executor=isolated,
+                diagnosis=diagnosis,
+            )  # fmt: skip
+    own = executor if isinstance(executor, Workers) else None
+    return report_on(
+        plan, tally, ending, target=name, described=name, executor=own, diagnosis=diagnosis
+    )
 
 
 def _imported(name: tuple[str]) -> Implementation:
@@ -144,6 +177,16 @@ def dtypes_named(dtypes: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if dtypes is None else _some("dtypes", dtypes, NAMES)
 
 
+def without_named(without: Any) -> tuple[str, ...]:
+    """Return features and conditions of cases to leave out, each of them checked."""
+    chosen = list(without) if isinstance(without, Iterable) and not isinstance(without, str) else []
+    if len(chosen) != len(set(chosen)) or (not chosen and without not in ((), [])):
+        raise ValueError(f"without={shown(without)} must list features or conditions, each once")
+    for text in chosen:
+        left_out_by(text)
+    return tuple(chosen)
+
+
 def _some(name: str, given: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     """Return one or more of the known names, in their own order."""
     chosen = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
@@ -153,17 +196,59 @@ def _some(name: str, given: Any, known: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def report_on(
-    plan: Plan, tally: Tally, interrupted: bool, *, target: str, described: str
+    plan: Plan,
+    tally: Tally,
+    ending: Ending | bool,
+    *,
+    target: str,
+    described: str,
+    executor: Executor | None = None,
+    diagnosis: bool = True,
 ) -> Report:
-    """Return the report of a run; `described` names the target with its version."""
+    """Return the report of a run; `described` names the target with its version.
+
+    What is still asked of the target is asked over the executor. True says that it was interrupted.
+    """
     from npconv import __version__
 
     suite = plan.cases()
-    finished = not interrupted and tally.cases > 0
+    findings: dict[str, dict[str, Finding]] = {}
+    if not ending and tally.cases > 0:
+        # Where the probe itself crashes or hangs, nothing is known of the arithmetic.
+        with contextlib.suppress(WorkerLostError):
+            findings = called(executor, _findings, plan, max(2.0, tally.seconds / 10))
+    diagnoses: tuple[Diagnosis, ...] = ()
+    if diagnosis and tally.failures_total and ending in (Ending.FINISHED, Ending.FAILURES):
+        diagnoses = _diagnoses(plan, tally, findings, executor)
     return Report(
-        target, suite.name, plan.digest, tally, interrupted, environment(described), __version__,
-        _findings(plan, max(2.0, tally.seconds / 10)) if finished else {},
+        target, suite.name, plan.digest, tally, ending == Ending.INTERRUPTED,
+        environment(described), __version__, findings, plan.shard, plan.expectations, len(suite),
+        ending == Ending.GAVE_UP, diagnoses,
     )  # fmt: skip
+
+
+def _diagnoses(
+    plan: Plan,
+    tally: Tally,
+    findings: Mapping[str, Mapping[str, Finding]],
+    executor: Executor | None,
+) -> tuple[Diagnosis, ...]:
+    """Diagnose over the executor; where the target then crashes or hangs, without running it."""
+    for again in (True, False):
+        with contextlib.suppress(WorkerLostError):
+            try:
+                found: tuple[Diagnosis, ...] = called(
+                    executor, diagnose, plan, tally, None, findings, again
+                )
+            except Exception as error:
+                # An hour's run is not lost to a fault in what explains it.
+                if isinstance(error, WorkerLostError):
+                    raise
+                said = f"npconv could not diagnose the failures: {type(error).__name__}: {error}"
+                warnings.warn(said, RuntimeWarning, stacklevel=2)
+                return ()
+            return found
+    return ()
 
 
 def _findings(plan: Plan, seconds: float) -> dict[str, dict[str, Finding]]:

@@ -19,7 +19,7 @@ Value = int | bool | str
 ALWAYS = (
     "batch", "unbatched", "in_channels", "out_channels", "groups", "height", "width", "kernel_h",
     "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "padding_form", "bias", "mask",
-    "dtype", "layout", "data", "illegal",
+    "dtype", "layout", "laid_out", "data", "illegal",
 )  # fmt: skip
 LEGAL = (
     "channels_per_group", "features_per_group", "depthwise", "padding_top", "padding_bottom",
@@ -78,7 +78,8 @@ def _features(case: Case) -> Mapping[str, Value]:
         "bias": case.bias,
         "mask": case.mask,
         "dtype": case.dtype,
-        "layout": case.layout,
+        "layout": case.layout_kind,
+        "laid_out": case.laid_out,
         "data": case.data,
         "illegal": case.illegal is not None,
     }
@@ -163,8 +164,8 @@ class Condition:
         """Whether these values of names, as `features` returns them, fulfil it."""
         try:
             return bool(eval(self._code, {"__builtins__": {}}, dict(values)))
-        except (NameError, TypeError, ZeroDivisionError):
-            # A size that an illegal case has not, or dtype > 1: it does not hold.
+        except (ArithmeticError, MemoryError, NameError, TypeError, ValueError):
+            # A size that an illegal case has not, dtype > 1, or '%q' % 1: it does not hold.
             return False
 
     def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from npconv.conv import conv2d, conv2d_backward
 from npconv.formats import COMPLEXES, FLOATS, dtype_of, round_once, significand_bits
 from npconv.geometry import Geometry
-from npconv.oracle.cases import Case
+from npconv.oracle.cases import OPERANDS, Case
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -73,8 +74,8 @@ def operands(case: Case) -> Operands:
         stream = stream[count:]
     numbers = _numbers(case, geometry, raws, shapes)
     arrays = [
-        _lay_out(_typed(values, shape, case.dtype), case.layout)
-        for values, shape in zip(numbers, shapes, strict=True)
+        _lay_out(_typed(values, shape, case.dtype), case.layout_of(name))
+        for values, shape, name in zip(numbers, shapes, OPERANDS, strict=False)
     ]
     input, weight, bias, *rest = arrays
     return Operands(input, weight, bias if case.bias else None, rest[0] if rest else None)
@@ -340,26 +341,57 @@ def _typed(numbers: Array, shape: tuple[int, ...], dtype: str) -> Array:
     return array
 
 
+def framed(shape: tuple[int, ...], layout: str) -> tuple[tuple[int, ...], Callable[[Array], Array]]:
+    """Return the shape of the memory that a layout takes, and which view of it is the array."""
+    if layout in ("packed", "readonly", "expanded"):
+        return shape, lambda base: base
+    if len(shape) < 3:
+        return _framed_bias(shape, layout)
+    lead, (channels, height, width) = shape[:-3], shape[-3:]
+    if layout == "channels_last":
+        return (*lead, height, width, channels), lambda base: np.moveaxis(base, -1, -3)
+    if layout == "transposed":
+        return (*lead, channels, width, height), lambda base: base.swapaxes(-1, -2)
+    if layout == "reversed":
+        return shape, lambda base: base[..., ::-1, ::-1]
+    if layout == "channel_slice":
+        # The middle channels of a channels-last array that has one more on either side.
+        return (
+            (*lead, height, width, channels + 2),
+            lambda base: np.moveaxis(base, -1, -3)[..., 1:-1, :, :],
+        )
+    return (
+        (*lead, channels, 2 * height + 1, 3 * width + 2),
+        lambda base: base[..., 1::2, 2::3],
+    )
+
+
+def _framed_bias(
+    shape: tuple[int, ...], layout: str
+) -> tuple[tuple[int, ...], Callable[[Array], Array]]:
+    """Do so for an array of one axis, which has fewer ways to lie in memory."""
+    if layout == "reversed":
+        return shape, lambda base: base[::-1]
+    if layout == "channel_slice":
+        return (shape[0] + 2,), lambda base: base[1:-1]
+    if layout == "stepped":
+        return (3 * shape[0] + 2,), lambda base: base[2::3]
+    return shape, lambda base: base
+
+
 def _lay_out(array: Array, layout: str) -> Array:
-    """Return an array of the same values whose memory is laid out as the name says."""
+    """Return an array of the same values whose memory is laid out as the name says.
+
+    Only 'expanded' changes values: to the first of each plane, on strides of 0.
+    """
     if layout == "readonly":
         array.flags.writeable = False
         return array
-    if layout == "packed" or array.ndim < 3:
+    if layout == "packed":
         return array
-    if layout == "channels_last":
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, -3, -1)), -1, -3)
-    if layout == "transposed":
-        return np.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
-    if layout == "reversed":
-        return np.ascontiguousarray(array[..., ::-1, ::-1])[..., ::-1, ::-1]
-    lead, (channels, height, width) = array.shape[:-3], array.shape[-3:]
-    if layout == "channel_slice":
-        # The middle channels of a channels-last array that has one more on either side.
-        base = np.full((*lead, height, width, channels + 2), 7, array.dtype)
-        view = np.moveaxis(base, -1, -3)[..., 1:-1, :, :]
-    else:
-        base = np.full((*lead, channels, 2 * height + 1, 3 * width + 2), 7, array.dtype)
-        view = base[..., 1::2, 2::3]
+    if layout == "expanded" and array.ndim > 2:
+        return np.broadcast_to(array[..., :1, :1].copy(), array.shape)
+    shape, view_of = framed(array.shape, layout)
+    view = view_of(np.full(shape, 7, array.dtype))
     view[...] = array
     return view

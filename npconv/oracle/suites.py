@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from npconv import formats
-from npconv.oracle.cases import DATA, LAYOUTS, Case, Padding
-from npconv.oracle.covering import Row, draw, pairwise, random_row
+from npconv.oracle.cases import Case, Padding
+from npconv.oracle.covering import Row, draw, random_row
+from npconv.oracle.designs import alone, designed, in_other_dtypes, on_other_data, unbatched
+from npconv.oracle.families import families, illegal
 
 NAMES = ("quick", "standard", "exhaustive")
 
 _PART = re.compile(r"(?P<name>[a-z]+)\[(?P<start>\d*):(?P<stop>\d*)(:(?P<step>\d*))?\]")
 
-#: Changes when a suite's cases do, or when their arrays do.
-REVISION = 1
+#: Part of each suite's digest: raised when the arrays of its cases change.
+REVISIONS = {"quick": 2, "standard": 2, "exhaustive": 1, "cases": 1}
 
 KERNELS = (1, 2, 3, 4)
 STRIDES = (1, 2, 3)
@@ -31,9 +32,9 @@ GROUPS = ((1, 3, 2), (2, 2, 3), (3, 1, 1), (2, 1, 3))
 KERNEL_PADDING = tuple((kernel, padding) for kernel in KERNELS for padding in range(kernel + 2))
 #: (stride, remainder) of one axis: every number of elements that no window reaches.
 STRIDE_REMAINDER = tuple((stride, remainder) for stride in STRIDES for remainder in range(stride))
-MASKS = ("111", "110", "101", "011", "100", "010", "001", "000")
 
-STANDARD_SIZE = 20_000
+#: Random rows of each profile of the designs of `standard`, before what they lack is added.
+STANDARD_ROWS = 800
 #: Cases of the second grid, which goes where the product cannot.
 WIDE_SIZE = 60_000
 
@@ -64,9 +65,9 @@ def suite_named(name: str | tuple[str, ...]) -> Suite:
     if isinstance(name, tuple):
         return _listed("cases", [Case.from_id(text) for text in name])
     if name == "quick":
-        return _listed(name, list(_quick()))
+        return _listed(name, _once(_quick()))
     if name == "standard":
-        return _listed(name, list(_standard()))
+        return _listed(name, _once(_standard()))
     if name == "exhaustive":
         return _exhaustive()
     part = _PART.fullmatch(name)
@@ -90,10 +91,15 @@ def _part(name: str, whole: Suite, part: re.Match[str]) -> Suite:
 
 
 def _listed(name: str, cases: Sequence[Case]) -> Suite:
-    text = "\n".join([str(REVISION), *(case.id for case in cases)])
+    text = "\n".join([str(REVISIONS[name]), *(case.id for case in cases)])
     return Suite(
         name, hashlib.sha256(text.encode()).hexdigest()[:16], len(cases), cases.__getitem__
     )
+
+
+def _once(cases: Iterator[Case]) -> list[Case]:
+    """Return the cases without those that have come before."""
+    return list(dict.fromkeys(cases))
 
 
 # --------------------------------------------------------------- the product
@@ -169,7 +175,15 @@ def _exhaustive() -> Suite:
         which = next(i for i, start in enumerate(starts[1:]) if position < start)
         return sections[which][position - starts[which]]
 
-    text = repr((REVISION, grids(), WIDE_SIZE, starts, [section[0].id for section in sections]))
+    text = repr(
+        (
+            REVISIONS["exhaustive"],
+            grids(),
+            WIDE_SIZE,
+            starts,
+            [section[0].id for section in sections],
+        )
+    )
     return Suite("exhaustive", hashlib.sha256(text.encode()).hexdigest()[:16], starts[-1], build)
 
 
@@ -217,77 +231,29 @@ def _extent(
 
 
 def _quick() -> Iterator[Case]:
-    """Cover every pair of parameter values, and a few cases of every other section."""
-    extra: dict[str, Sequence[Any]] = {
-        "dtype": ("float32", "float64"),
-        "layout": LAYOUTS,
-        "data": DATA,
-        "mask": MASKS,
-    }
-    # Every pair stands in a case that asks all operations, also of an engine without negative
-    # strides; then what is left: the other masks and the layout with negative strides.
-    usual = {"layout": tuple(name for name in LAYOUTS if name != "reversed"), "mask": ("111",)}
-    for form, factors in grids().items():
-        rows = list(pairwise(factors | extra | usual, form))
-        rows += pairwise(factors | extra, form, "rest", given=rows)
-        yield from (_grid_case(form, row) for row in rows)
+    """Give every pair of parameter values, a light case of each family, some of every section."""
+    yield from designed(2)
+    yield from filter(None, (family.lightest() for family in families()))
     yield from _empty()
-    yield from _unbatched(20)
+    yield from unbatched(1, 10)
     yield from _illegal()
-    yield from (_wide(number) for number in range(100))
-    yield from _other_dtypes(5)
-    yield from _other_reals(2)
+    yield from (case for case in illegal() if case.groups == 1 and case.dtype == "float32")
+    yield from (_wide(number) for number in range(40))
+    yield from in_other_dtypes(1, 40)
+    yield from on_other_data(1, 20)
 
 
 def _standard() -> Iterator[Case]:
-    """Give all of quick, then more of each section, drawn at random with a fixed key."""
-    given = list(_quick())
-    given += _unbatched(200)[20:]
-    given += [_wide(number) for number in range(100, 1500)]
-    given += _other_dtypes(60)[len(_other_dtypes(5)) :]
-    given += _other_reals(20)[len(_other_reals(2)) :]
-    yield from given
-    # Twenty to one for the form of padding with most parameters.
-    forms = [("pair", grids()["pair"])] * 20 + [
-        ("same", grids()["same"]),
-        ("valid", grids()["valid"]),
-    ]
-    extra: dict[str, Sequence[Any]] = {
-        "dtype": ("float32", "float64"),
-        "layout": ("packed",) * len(LAYOUTS) + LAYOUTS,
-        "data": DATA,
-        "mask": ("111",) * 24 + MASKS,
-    }
-    for number in range(STANDARD_SIZE - len(given)):
-        form, factors = forms[draw(len(forms), "form", number)]
-        yield _grid_case(
-            form, random_row(factors | extra, "standard", number) | {"seed": number + 1}
-        )
-
-
-def _other_dtypes(count: int) -> list[Case]:
-    """Give cases of the pair product in each of the other dtypes, on integers."""
-    dtypes = [name for name in formats.NAMES if name not in ("float32", "float64")]
-    return [
-        _grid_case("pair", random_row(grids()["pair"], "dtype", dtype, number) | {"dtype": dtype})
-        for number, dtype in itertools.product(range(count), dtypes)
-    ]
-
-
-def _other_reals(count: int) -> list[Case]:
-    """Give cases of the pair product on every other kind of data, in 16-bit and complex dtypes."""
-    dtypes = [
-        name for name in formats.FLOATS + formats.COMPLEXES if name not in ("float32", "float64")
-    ]
-    kinds = [kind for kind in DATA if kind != "integers"]
-    return [
-        _grid_case(
-            "pair",
-            random_row(grids()["pair"], "data", dtype, kind, number)
-            | {"dtype": dtype, "data": kind},
-        )
-        for number, kind, dtype in itertools.product(range(count), kinds, dtypes)
-    ]
+    """Give all of quick, every triple of parameter values, and all of the families."""
+    yield from _quick()
+    yield from designed(3, STANDARD_ROWS)
+    yield from (case for family in families() for case in family.cases())
+    yield from alone(2)
+    yield from unbatched(2, 100)
+    yield from in_other_dtypes(3, 3 * STANDARD_ROWS)
+    yield from on_other_data(2, 100)
+    yield from illegal()
+    yield from (_wide(number) for number in range(1500))
 
 
 def _unbatched(count: int) -> list[Case]:

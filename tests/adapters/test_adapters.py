@@ -238,6 +238,73 @@ def test_broken_engine_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     assert str(caught.value).endswith("OSError: libtorch.so: cannot open shared object file")
 
 
+def test_what_a_target_prints_while_it_is_loaded_goes_to_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Prints at import, and of a class that is made an instance of, are kept off stdout."""
+    write("kernel.py", f"{GOOD}print('at import')\n")
+    write(
+        "kernel_class.py",
+        "import npconv\nclass Kernel:\n    def __init__(self):\n        print('made')\n"
+        "    def conv2d(self, *a):\n        return npconv.conv2d(*a)\n",
+    )
+    adapters.load("kernel.py")
+    adapters.load("kernel_class.py:Kernel")
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "at import\nmade\n")
+
+
+def test_class_that_raises_when_it_is_made_shows_its_traceback() -> None:
+    """An error in a class's own __init__ comes with the file's frames alone."""
+    path = write(
+        "kernel.py",
+        "class Kernel:\n    def __init__(self):\n        raise OSError('no device')\n"
+        "    def conv2d(self, *a):\n        return None\n",
+    )
+    with pytest.raises(TargetError) as caught:
+        adapters.load("kernel.py:Kernel")
+    first, *rest = str(caught.value).splitlines()
+    assert first == "target 'kernel.py:Kernel' cannot be imported"
+    assert [line.strip() for line in rest if "File" in line] == [
+        f'File "{path}", line 3, in __init__'
+    ]
+    assert rest[-1] == "OSError: no device"
+
+
+@pytest.mark.parametrize(
+    ("target", "near"),
+    [
+        ("kernel.py:conv2", "conv2d"),
+        ("kernel:conv2d_backwards", "conv2d_backward"),
+        ("kernel.py:Holder.conv2", "conv2d"),
+        ("kernl.py", "kernel.py"),
+        ("there/kernal.py:conv2d", "there/kernel.py"),
+        ("kernel", "kernel.py"),
+        ("there.kernel", "there.kernel.py"),
+        ("pytorch", "torch"),
+        ("formula", "formulas"),
+    ],
+)
+def test_name_that_is_nearly_right_is_asked_for(target: str, near: str) -> None:
+    """A typo in an attribute, a file or an adapter's name ends in what was perhaps meant."""
+    write("kernel.py", f"{GOOD}class Holder:\n    conv2d = conv2d\n")
+    write("there/kernel.py")
+    write("there.kernel.py")
+    with pytest.raises(TargetError) as caught:
+        adapters.load(target)
+    assert str(caught.value).endswith(f"; did you mean {near}?")
+    assert "\n" not in str(caught.value)
+
+
+def test_name_that_is_like_nothing_is_not_asked_for() -> None:
+    """Where nothing is alike, nothing is guessed."""
+    write("kernel.py")
+    for target in ("kernel.py:zzz", "qqqq", "qqqq.py"):
+        with pytest.raises(TargetError) as caught:
+            adapters.load(target)
+        assert "did you mean" not in str(caught.value)
+
+
 # -------------------------------------------------------------------- the engines
 
 

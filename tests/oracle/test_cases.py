@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from npconv.formats import NAMES
 from npconv.geometry import PADDING_NAMES
-from npconv.oracle.cases import DATA, LAYOUTS, Case
+from npconv.oracle.cases import DATA, LAYOUTS, ONE_LAID_OUT, OPERANDS, Case
 from npconv.oracle.suites import suite_named
 
 PLAIN = Case(
@@ -85,7 +85,7 @@ cases = st.builds(
     bias=st.booleans(),
     mask=st.text("01", min_size=3, max_size=3),
     dtype=st.sampled_from(NAMES),
-    layout=st.sampled_from(LAYOUTS),
+    layout=st.sampled_from((*LAYOUTS, *ONE_LAID_OUT)),
     data=st.sampled_from(DATA),
     seed=st.integers(0, 10**9),
 )
@@ -171,6 +171,8 @@ GOOD = PLAIN.id
         (GOOD.replace("p1x0", "pfull"), "padding 'full' must be one of same, same_lower"),
         (GOOD.replace("float32", "float8"), "dtype 'float8' must be one of bfloat16, float16"),
         (GOOD.replace("packed", "loose"), "layout 'loose' must be one of packed, channels_last"),
+        (GOOD.replace("packed", "packed_weight"), "layout 'packed_weight' must be one of"),
+        (GOOD.replace("packed", "stepped_output"), "layout 'stepped_output' must be one of"),
         (GOOD.replace("integers", "numbers"), "data 'numbers' must be one of integers, reals"),
     ],
 )
@@ -196,6 +198,32 @@ def test_illegal_names_the_broken_rule() -> None:
     assert replace(PLAIN, stride=(0, 1)).illegal == "stride=(0, 1) must be at least 1"
     assert replace(PLAIN, groups=0).illegal == "groups=0 must be at least 1"
     assert replace(PLAIN, groups=4).illegal == "groups=4 must divide out_channels=6"
+
+
+@pytest.mark.parametrize(
+    ("layout", "kind", "laid_out", "layouts"),
+    [
+        ("packed", "packed", "all", ("packed",) * 4),
+        ("channels_last", "channels_last", "all", ("channels_last",) * 4),
+        ("stepped_weight", "stepped", "weight", ("packed", "stepped", "packed", "packed")),
+        (
+            "channels_last_input", "channels_last", "input",
+            ("channels_last", "packed", "packed", "packed"),
+        ),
+        ("reversed_bias", "reversed", "bias", ("packed", "packed", "reversed", "packed")),
+        (
+            "expanded_grad_output", "expanded", "grad_output",
+            ("packed", "packed", "packed", "expanded"),
+        ),
+    ],
+)  # fmt: skip
+def test_layout_is_of_all_arrays_or_of_one(
+    layout: str, kind: str, laid_out: str, layouts: tuple[str, ...]
+) -> None:
+    """A layout's name says its kind and which of the arrays have it."""
+    case = replace(PLAIN, layout=layout)
+    assert (case.layout_kind, case.laid_out) == (kind, laid_out)
+    assert tuple(case.layout_of(name) for name in OPERANDS) == layouts
 
 
 def test_padding_form_is_how_it_is_written() -> None:

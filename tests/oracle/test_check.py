@@ -16,6 +16,7 @@ import pytest
 import npconv
 from npconv.oracle.report import Report, Tally
 from npconv.oracle.suites import suite_named
+from npconv.oracle.trial import run_case
 
 SHARE = "quick[::29]"
 IDS = [suite_named("quick")[position].id for position in range(5)]
@@ -149,17 +150,18 @@ def test_check_tells_progress() -> None:
     assert seen[-1] == len(suite_named("quick[::2]"))
 
 
-def test_interrupted_check_is_not_ok() -> None:
+def test_interrupted_check_is_not_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     """After Ctrl-C the report holds what was finished, says so, and is not ok."""
-    calls = []
+    cases = []
 
-    def conv2d(*arguments: Any) -> Any:
-        calls.append(arguments)
-        if len(calls) == 5:
+    def run_one(*arguments: Any) -> Any:
+        cases.append(arguments)
+        if len(cases) == 5:
             raise KeyboardInterrupt
-        return npconv.conv2d(*arguments)
+        return run_case(*arguments)
 
-    report = npconv.check(conv2d, SHARE)
+    monkeypatch.setattr("npconv.oracle.run.run_case", run_one)
+    report = npconv.check(npconv.conv2d, SHARE)
     assert report.interrupted
     assert not report.ok
     assert report.tally.total("passed") == report.tally.cases == 4
@@ -207,3 +209,16 @@ def test_bad_argument_gives_one_line(
     with pytest.raises(error, match=re.escape(says)) as caught:
         npconv.check(given.pop("implementation"), given.pop("suite"), **given)
     assert "\n" not in str(caught.value)
+
+
+def test_report_survives_a_fault_of_the_diagnosis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the diagnosis itself raises, the failures are reported all the same, with a warning."""
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("of npconv's own")
+
+    monkeypatch.setattr("npconv.oracle.check.diagnose", broken)
+    with pytest.warns(RuntimeWarning, match="could not diagnose the failures: ZeroDivisionError"):
+        report = npconv.check(lambda x, w, b, *rest: -npconv.conv2d(x, w, b, *rest), "quick[:20]")
+    assert report.failures
+    assert report.diagnoses == ()

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import npconv
 from npconv.formats import COMPLEXES, FLOATS, available, dtype_of, significand_bits
 from npconv.oracle import data
-from npconv.oracle.cases import DATA, LAYOUTS, Case
+from npconv.oracle.cases import DATA, LAYOUTS, ONE_LAID_OUT, Case
 from npconv.oracle.data import operands, survival
 
 CASE = Case(
@@ -53,15 +54,46 @@ def test_arrays_have_the_case_s_shapes_and_dtype(dtype: str, kind: str) -> None:
     assert digest(case) == digest(case) != digest(replace(case, seed=1))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts_hold_the_same_kind_of_values(layout: str) -> None:
-    """A layout moves elements in memory and leaves shape and range alone."""
-    arrays = operands(replace(CASE, layout=layout))
-    assert arrays.input.shape == CASE.input_shape
-    limit = data.limits(CASE)
-    assert limit is not None
-    assert np.abs(arrays.input).max() <= limit["input"]
-    assert arrays.input.flags.writeable == (layout != "readonly")
+def drawn_for(case: Case, layout: str) -> dict[str, np.ndarray[Any, Any]]:
+    """The numbers of a case whose id, which they follow from, says a layout, but packed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "_lay_out", lambda array, _: array)
+        return operands(replace(case, layout=layout)).named()
+
+
+@pytest.mark.parametrize("unbatched", [False, True])
+@pytest.mark.parametrize("layout", [*LAYOUTS, *ONE_LAID_OUT])
+def test_layouts_move_values_in_memory(layout: str, unbatched: bool) -> None:
+    """A layout leaves values alone, but for 'expanded', which repeats each plane's first."""
+    case = replace(CASE, batch=None if unbatched else 2, layout=layout)
+    numbers = drawn_for(case, layout)
+    for name, array in operands(case).named().items():
+        if case.layout_of(name) == "expanded" and name != "bias":
+            assert array.strides[-2:] == (0, 0)
+            assert (array == numbers[name][..., :1, :1]).all()
+        else:
+            assert (array == numbers[name]).all()
+        alone = case.layout_of(name)
+        assert array.flags.writeable == (
+            alone != "readonly" and (alone != "expanded" or name == "bias")
+        )
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, *ONE_LAID_OUT])
+def test_layouts_are_those_of_the_arrays_named(layout: str) -> None:
+    """An array lies in memory as its layout says, and packed where another one is named."""
+    case = replace(CASE, layout=layout)
+    few = ("channel_slice", "stepped", "reversed")
+    for name, array in operands(case).named().items():
+        kind = case.layout_of(name)
+        assert kind in ("packed", case.layout_kind)
+        assert (kind == "packed") == (layout == "packed" or case.laid_out not in ("all", name))
+        # A bias has one axis, and so fewer ways to lie in memory.
+        plain = kind in ("packed", "readonly") or (name == "bias" and kind not in few)
+        # A slice of a bias is as packed as the bias, but begins later.
+        base = array.base if kind == "channel_slice" else None
+        later = base is not None and array.ctypes.data != base.ctypes.data
+        assert array.flags.c_contiguous == (plain or (name == "bias" and later)), name
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import npconv
+from npconv.oracle.cases import Case
+from npconv.oracle.expectations import Entry, Expectations
 from npconv.oracle.judge import Failure, Verdict, failed
 from npconv.oracle.protocol import OPS
 from npconv.oracle.report import (
+    BINS,
     COUNTS,
     KEPT,
+    REASONS,
     Report,
+    Result,
     Tally,
     chunks,
     environment,
     kept,
+    merge,
     merged,
+    ratio_bin,
+    read_report,
     read_tally,
 )
 from npconv.oracle.suites import suite_named
@@ -37,7 +45,10 @@ CONTRACT_KEYS = {
     "failures", "failures_total", "arithmetic", "diagnoses",
 }  # fmt: skip
 #: Beyond the contract: what a resumed run must know, and the reasons behind `arithmetic`.
-MORE_KEYS = {"cases", "busy_seconds", "target_seconds", "arithmetic_says"}
+MORE_KEYS = {
+    "cases", "busy_seconds", "target_seconds", "arithmetic_says", "failed", "ratios", "worst",
+    "unsupported", "left_out", "expectations", "declined", "length",
+}  # fmt: skip
 
 
 def failure(number: int, op: str = "forward", kind: str = "values", **others: Any) -> Failure:
@@ -54,7 +65,7 @@ def tally_of(*verdicts: Any, start: int = 0) -> Tally:
     """Sum up one verdict of the forward operation for each of these positions."""
     return Tally.of(
         [
-            (start + number, (("forward", verdict_of(verdict)),), 0.25)
+            Result(start + number, "case", (("forward", verdict_of(verdict)),), 0.25)
             for number, verdict in enumerate(verdicts)
         ],
         busy_seconds=2.0,
@@ -71,6 +82,7 @@ def report_of(tally: Tally, **others: Any) -> Report:
         "interrupted": False,
         "environment": environment("kernel 1.0"),
         "version": npconv.__version__,
+        "length": 5,
     }
     return Report(**{**values, **others})
 
@@ -82,6 +94,51 @@ FULL = tally_of(
     failure(3, kind="raised"),
     None,
 )
+
+
+KNOWN = Expectations(
+    (
+        Entry("known.txt:1", IDS[3], None, (), (), "an old fault"),
+        Entry("known.txt:2", IDS[4], None, ("grad_bias",), (), "another"),
+    )
+)
+
+
+def mixed(seed: int, count: int = 40) -> list[Result]:
+    """Results of every kind at positions from 0 up."""
+    rng = random.Random(seed)
+    results = []
+    for position in range(count):
+        case = IDS[position]
+        if rng.random() < 0.2:
+            why = rng.choice(["padding", "dtypes", "--dtype", "--without groups"])
+            results.append(Result(position, case, left_out=why))
+            continue
+        verdicts = []
+        for op in OPS:
+            ratio = rng.choice([None, 0.0, 0.25, 0.25, 0.9, 10 ** rng.uniform(-9, 0)])
+            wrong = failed(Failure(case, op, rng.choice(["values", "shape"]), "no", 3.0))
+            verdicts.append(
+                (
+                    op,
+                    rng.choice(
+                        [
+                            Verdict("passed", ratio),
+                            Verdict("not_reproducible", ratio),
+                            Verdict("undecided", 0.99),
+                            Verdict("unsupported", reason=f"no {rng.randrange(80)}\nsecond line"),
+                            wrong,
+                            replace(wrong, status="expected_failures", reason="known"),
+                        ]
+                    ),
+                )
+            )
+        counts = {entry.text: (2, rng.randrange(3)) for entry in KNOWN.on(Case.from_id(case))}
+        results.append(Result(position, case, verdicts, 0.5, expected=counts))
+    return results
+
+
+EVERYTHING = Tally.of(mixed(seed=1), busy_seconds=3.5)
 
 
 # ------------------------------------------------------------------- tallies
@@ -101,9 +158,16 @@ def test_tally_counts_each_verdict() -> None:
 def test_unasked_cases_are_done_but_not_counted() -> None:
     """A position without verdicts is done, and is no case that was run."""
     tally = Tally.of(
-        [(0, (), 0.0), (1, (("grad_bias", verdict_of(None)),), 0.0), (2, (), 0.0)], 1.0
+        [
+            Result(0, "a", left_out="padding"),
+            Result(1, "b", [("grad_bias", verdict_of(None))]),
+            Result(2, "c", left_out="--dtype"),
+            Result(3, "d", left_out="padding"),
+        ],
+        1.0,
     )
-    assert (tally.cases, tally.results, tally.done) == (1, 1, [(0, 3)])
+    assert (tally.cases, tally.results, tally.done) == (1, 1, [(0, 4)])
+    assert tally.left_out == {"--dtype": 1, "padding": 2}
 
 
 def test_tallies_add_up() -> None:
@@ -114,6 +178,10 @@ def test_tallies_add_up() -> None:
     assert tally.counts["forward"]["failed"] == tally.failures_total == 2
     assert {f.case for f in tally.failures} == {IDS[5], IDS[7]}
     assert tally.done == [(0, 2), (9, 11)]
+    assert (tally.failed, tally.declined) == (
+        {"forward": [(1, 2), (10, 11)]},
+        {"forward": [(9, 10)]},
+    )
     assert (tally.cases, tally.busy_seconds, tally.seconds) == (4, 4.0, 5.0)
 
 
@@ -133,6 +201,77 @@ def test_tallies_add_up_in_any_order() -> None:
         total.busy_seconds = whole.busy_seconds
         assert total == whole
     assert (len(whole.failures), whole.failures_total) == (KEPT, 3000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_that_a_tally_holds_adds_up_in_any_order(seed: int) -> None:
+    """Ranges, ratios, the worst, reasons, expectations: parts in any order make the whole."""
+    results = mixed(seed, 300)
+    whole = Tally.of(results, busy_seconds=0.0)
+    cuts = [0, 1, 2, 40, 41, 170, 300]
+    parts = [Tally.of(results[a:b], 0.0) for a, b in itertools.pairwise(cuts)]
+    random.Random(seed).shuffle(parts)
+    total = Tally()
+    for part in parts:
+        total.add(part)
+    assert total == whole
+    assert list(total.left_out) == sorted(total.left_out)
+
+
+def test_tally_places_each_result() -> None:
+    """Each result is counted at its place, recounted here one by one."""
+    results = mixed(seed=5, count=300)
+    tally = Tally.of(results, 0.0)
+    for op in OPS:
+        each = [(r.position, r.case, dict(r.verdicts)[op]) for r in results if r.verdicts]
+        failing = {p for p, _, v in each if v.status in ("failed", "expected_failures")}
+        assert {p for a, b in tally.failed[op] for p in range(a, b)} == failing
+        judged = [v for _, _, v in each if v.ratio is not None and v.status != "undecided"]
+        assert sum(tally.ratios[op].values()) == len(judged)
+        assert tally.ratios[op][BINS[0]] >= sum(v.ratio == 0 for v in judged) > 0
+        within = [(v.ratio, c) for _, c, v in each if v.status in ("passed", "not_reproducible")]
+        largest = max(ratio for ratio, _ in within if ratio is not None)
+        assert tally.worst[op].ratio == largest
+        assert tally.worst[op].case == min(case for ratio, case in within if ratio == largest)
+        said = [v.reason.split("\n")[0] for _, _, v in each if v.status == "unsupported"]
+        assert tally.unsupported[op] == {
+            reason: said.count(reason) for reason in sorted(set(said))[:REASONS]
+        }
+    assert tally.left_out == {
+        why: sum(r.left_out == why for r in results) for why in tally.left_out
+    }
+    assert sum(tally.left_out.values()) == 300 - tally.cases
+    counts = [(text, pair) for r in results for text, pair in r.expected.items()]
+    assert tally.expected == {
+        text: (sum(p[0] for t, p in counts if t == text), sum(p[1] for t, p in counts if t == text))
+        for text, _ in counts
+    }
+    assert tally.failures_total == tally.total("failed") > 0
+
+
+def test_reasons_are_no_more_than_are_kept() -> None:
+    """Of more reasons than are kept the same ones are kept, however the results are parted."""
+    results = [
+        Result(n, "case", [("forward", Verdict("unsupported", reason=f"no {n % 90:02}"))])
+        for n in range(200)
+    ]
+    whole = Tally.of(results, 0.0)
+    assert list(whole.unsupported["forward"]) == [f"no {n:02}" for n in range(REASONS)]
+    total = Tally()
+    for start in range(0, 200, 7):
+        total.add(Tally.of(results[start : start + 7], 0.0))
+    assert total.unsupported == whole.unsupported
+    assert total.total("unsupported") == 200
+
+
+@given(st.floats(min_value=0.0) | st.sampled_from([1.0, 10.0, 0.1, math.inf]))
+def test_ratio_lies_in_its_bin(ratio: float) -> None:
+    """A bin holds ratios up to its power of ten; 1, which passes, and what is more are apart."""
+    place = ratio_bin(ratio)
+    assert place in BINS
+    assert (place <= 0) == (ratio <= 1)
+    if BINS[0] < place < BINS[-1]:
+        assert 10 ** ((place - 1) / 2) * (1 - 1e-12) <= ratio <= 10 ** (place / 2) * (1 + 1e-12)
 
 
 def test_kept_failures_hold_each_kind_and_begin_with_the_plainest() -> None:
@@ -274,7 +413,12 @@ def test_read_tally_is_what_was_written(tmp_path: Path) -> None:
     """What is read back is the tally that was written, failures with their indices included."""
     path = tmp_path / "report.json"
     report_of(FULL).write(path)
-    assert read_tally(path, report_of(Tally()), 5) == FULL
+    assert read_tally(path, report_of(Tally())) == FULL
+    everything = report_of(EVERYTHING, expectations=KNOWN, length=40, shard=(2, 3))
+    everything.write(path)
+    read = read_report(path)
+    assert read.tally == EVERYTHING
+    assert read.as_dict() == everything.as_dict()
 
 
 def changed(report: Report, path: tuple[Any, ...], value: Any) -> Any:
@@ -294,7 +438,7 @@ def changed(report: Report, path: tuple[Any, ...], value: Any) -> Any:
     [
         ((), [], "is not a report of npconv check"),
         ((), 3, "is not a report of npconv check"),
-        ((), {}, "is not a report of npconv check (KeyError: 'ops')"),
+        ((), {}, "is not a report of npconv check (KeyError: 'shard')"),
         (("ops",), {}, "is not a report"),
         (("ops",), None, "is not a report"),
         (("ops", "forward", "failed",), 7, "its counts contradict each other"),
@@ -306,7 +450,16 @@ def changed(report: Report, path: tuple[Any, ...], value: Any) -> Any:
         (("done",), [3], "is not a report"),
         (("done",), [[-1, 3]], "is not a report"),
         (("done",), [[4, 3]], "is not a report"),
-        (("done",), [[0, 6]], "is done with case 6 of 5"),
+        (("done",), [[0, 6]], "is done with what does not exist, case 6"),
+        (("failed", "forward",), [[2]], "is not a report"),
+        (("ratios", "forward",), {"half": 1}, "is not a report"),
+        (("worst",), {"forward": {"ratio": 0.5}}, "is not a report"),
+        (("unsupported",), {}, "is not a report"),
+        (("left_out",), {"groups": "x"}, "is not a report"),
+        (("expectations",), [{"at": "a:1"}], "is not a report"),
+        (("length",), None, "is not a report"),
+        (("shard",), [1, 2], "is of another run: shard 1/2, not 1/1; npconv merge joins shards"),
+        (("length",), 6, "is of another run: number of cases 6, not 5"),
         (("seconds",), None, "is not a report"),
         (("environment",), [], "is not a report"),
         (("npconv",), "0.0.1", "is of another run: npconv '0.0.1', not"),
@@ -323,7 +476,7 @@ def test_unfit_report_is_not_resumed(
     file = tmp_path / "report.json"
     file.write_text(json.dumps(changed(report_of(FULL), path, value)), encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(says)) as caught:
-        read_tally(file, report_of(Tally()), 5)
+        read_tally(file, report_of(Tally()))
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)
 
@@ -336,14 +489,80 @@ def test_broken_file_is_not_resumed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is not a report of npconv check") as caught:
-        read_tally(path, report_of(Tally()), 5)
+        read_tally(path, report_of(Tally()))
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file_is_not_resumed(tmp_path: Path) -> None:
     """A file that is not there raises OSError, which names it."""
     with pytest.raises(FileNotFoundError, match="absent"):
-        read_tally(tmp_path / "absent.json", report_of(Tally()), 5)
+        read_tally(tmp_path / "absent.json", report_of(Tally()))
+
+
+# --------------------------------------------------------------------- merge
+
+
+def parts_of(folder: Path, cuts: Sequence[int], **others: Any) -> list[Path]:
+    """Reports on stretches of one run, and the tallies in them."""
+    results = mixed(seed=2)
+    paths = []
+    for number, (start, stop) in enumerate(itertools.pairwise(cuts), 1):
+        tally = Tally.of(results[start:stop], busy_seconds=1.5)
+        tally.seconds = 2.0
+        paths.append(folder / f"part{number}.json")
+        report_of(
+            tally, length=40, shard=(number, len(cuts) - 1), expectations=KNOWN, **others
+        ).write(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_merged_report_is_that_of_the_whole(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """Reports of shards in any order join to what one run would have given."""
+    paths = parts_of(tmp_path, [0, 13, 26, 40])
+    joined = merge([paths[number] for number in order])
+    whole = report_of(Tally.of(mixed(seed=2), busy_seconds=4.5), length=40, expectations=KNOWN)
+    whole.tally.seconds = 6.0
+    assert joined.as_dict() == whole.as_dict()
+    assert joined.complete
+    assert joined.broken == whole.broken
+    assert not merge([paths[number] for number in order[:2]]).complete
+
+
+def test_merged_report_names_every_machine(tmp_path: Path) -> None:
+    """What differs between machines is listed, what is the same stands once."""
+    first, second = parts_of(tmp_path, [0, 20, 40])
+    found = json.loads(second.read_text(encoding="utf-8"))
+    found["environment"]["cpu"] = "another"
+    second.write_text(json.dumps(found), encoding="utf-8")
+    joined = merge([first, second]).environment
+    own = environment("kernel 1.0")
+    assert joined == {**own, "cpu": f"{own['cpu']}; another"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("done",), [[19, 40]], "part2.json and {0}part1.json both hold case 19 of the suite"),
+        (("done",), [[20, 41]], "part2.json is not a report of npconv check"),
+        (("target",), "other.py", "part2.json is of another run: target 'other.py', not"),
+        (("environment", "target"), "kernel 2", "target 'kernel 2', not 'kernel 1.0'"),
+        (("npconv",), "0.0.1", "part2.json is of another run: npconv '0.0.1'"),
+        (("suite_digest",), "4567", "suite_digest '4567', not '0123'"),
+        (("expectations",), None, "another run: expectations [], not"),
+        (("length",), 41, "number of cases 41, not 40"),
+        (("failures_total",), 2, "its counts contradict each other"),
+    ],
+)
+def test_reports_that_do_not_belong_together_are_not_merged(
+    tmp_path: Path, path: tuple[Any, ...], value: Any, says: str
+) -> None:
+    """Another target, version, suite, or a case that both hold: one line that says what."""
+    first, second = parts_of(tmp_path, [0, 20, 40])
+    second.write_text(json.dumps(changed(read_report(second), path, value)), encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(says.format(f"{tmp_path}/"))) as caught:
+        merge([first, second])
+    assert "\n" not in str(caught.value)
 
 
 def test_environment_names_what_figures_depend_on() -> None:

@@ -1,30 +1,26 @@
-"""Runs: planted faults give their kinds of failure; executors and interrupts change nothing."""
+"""Runs: executors, stretches and interrupts change nothing in what is found."""
 
 import functools
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import npconv
 from npconv import adapters
-from npconv.oracle.cases import Case
 from npconv.oracle.check import report_on
-from npconv.oracle.judge import Failure
-from npconv.oracle.protocol import OPS, Implementation
-from npconv.oracle.report import Tally, read_tally
-from npconv.oracle.run import Plan, run
+from npconv.oracle.conditions import Condition
+from npconv.oracle.expectations import Entry, Expectations
+from npconv.oracle.protocol import Implementation
+from npconv.oracle.report import Range, Tally, read_tally
+from npconv.oracle.run import LOST_IN_A_ROW, Ending, Loss, Plan, WorkerLostError, run
 from npconv.oracle.suites import suite_named
 from npconv.oracle.trial import Outcome, run_case
-
-CASE = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0")
-MASKED = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m010-float32-packed-reals-seed0")
-ILLEGAL = Case.from_id("n2c4f6g2-7x9-k3x2-s0x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0")
 
 #: A share of quick with legal, illegal, unasked and masked cases.
 SHARE = "quick[::9]"
@@ -59,252 +55,11 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return function
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
-    """By operation the failure, None where the result passed, else the status."""
-    return {
-        op: verdict.failure or (None if verdict.status == "passed" else verdict.status)
-        for op, verdict in outcome.verdicts
-    }
-
-
-def outcome(target: Any, case: Case = CASE, ops: tuple[str, ...] = OPS) -> Outcome:
-    """Run one case."""
-    return run_case(Implementation.of(target, "it"), case, ops)
-
-
-def kinds(target: Any, case: Case = CASE, ops: tuple[str, ...] = OPS) -> dict[str, str | None]:
-    """The kind of each verdict on one case."""
-    verdicts = told(outcome(target, case, ops))
-    return {op: v.kind if isinstance(v, Failure) else v for op, v in verdicts.items()}
-
-
 def one_up(result: Any) -> Any:
     """Make one element wrong."""
     result = result.copy()
     result.flat[-1] += 1
     return result
-
-
-def one_nan(result: Any) -> Any:
-    """Make one element NaN."""
-    result = result.copy()
-    result.flat[0] = np.nan
-    return result
-
-
-FAULTS = [
-    pytest.param(one_up, "values", id="one element"),
-    pytest.param(lambda r: -r, "values", id="sign"),
-    pytest.param(np.zeros_like, "values", id="zeros"),
-    pytest.param(one_nan, "nonfinite", id="NaN"),
-    pytest.param(lambda r: r[..., :-1], "shape", id="last column dropped"),
-    pytest.param(lambda r: r[None], "shape", id="axis more"),
-    pytest.param(lambda r: r.reshape(-1, 1), "shape", id="flat"),
-    pytest.param(lambda r: r.astype(np.float64), "dtype", id="float64"),
-    pytest.param(lambda r: r.astype(np.int64), "dtype", id="int64"),
-    pytest.param(np.ndarray.tolist, "type", id="lists"),
-    pytest.param(lambda _: 3.5, "type", id="number"),
-    pytest.param(memoryview, "type", id="memoryview"),
-]
-
-
-@pytest.mark.parametrize(("fault", "kind"), FAULTS)
-def test_fault_of_the_output_has_its_kind(fault: Change, kind: str) -> None:
-    """A planted fault of conv2d is a failure of its kind, and of the forward operation alone."""
-    conforming = dict.fromkeys(OPS)
-    assert kinds(altered(forward=fault)) == {**conforming, "forward": kind}
-
-
-@pytest.mark.parametrize(("fault", "kind"), FAULTS)
-def test_fault_of_the_gradients_has_its_kind(fault: Change, kind: str) -> None:
-    """A planted fault of conv2d_backward is a failure of its kind in each gradient."""
-    assert kinds(altered(backward=fault)) == {
-        "forward": None, "grad_input": kind, "grad_weight": kind, "grad_bias": kind,
-    }  # fmt: skip
-
-
-def test_conforming_results_conform() -> None:
-    """Right results, in any memory order and byte order, have nothing but conforming verdicts."""
-    for change in (same, np.asfortranarray, lambda r: r.astype(r.dtype.newbyteorder())):
-        assert set(kinds(altered(change, change)).values()) == {None}
-        assert set(kinds(altered(change, change), MASKED).values()) == {None}
-
-
-def test_failure_says_where_and_what() -> None:
-    """A failure of values names the case, the operation, the worst element, got and want."""
-    found = told(outcome(altered(forward=one_up)))["forward"]
-    assert isinstance(found, Failure)
-    assert (found.case, found.op, found.index) == (CASE.id, "forward", (1, 5, 3, 6))
-    assert float(str(found.got)) == float(str(found.want)) + 1
-    assert "1 of 336 elements differ" in found.message
-
-
-@pytest.mark.parametrize(
-    ("results", "message"),
-    [
-        (None, "returned NoneType, not (grad_input, grad_weight, grad_bias)"),
-        ((1, 2), "returned tuple of 2, not (grad_input, grad_weight, grad_bias)"),
-        (np.zeros(3), "returned ndarray, not (grad_input, grad_weight, grad_bias)"),
-    ],
-)
-def test_backward_without_three_results_is_a_type_failure(results: Any, message: str) -> None:
-    """What is no tuple or list of three fails in each gradient, and is not taken apart."""
-    target = altered(conv2d_backward=lambda *_: results)
-    verdicts = told(outcome(target))
-    for op in OPS[1:]:
-        found = verdicts[op]
-        assert isinstance(found, Failure)
-        assert (found.kind, found.message) == ("type", message)
-    assert verdicts["forward"] is None
-
-
-def test_gradients_may_come_as_a_list() -> None:
-    """Three results in a list are three results."""
-    target = altered(conv2d_backward=lambda *a: list(npconv.conv2d_backward(*a)))
-    assert set(kinds(target).values()) == {None}
-
-
-def test_unwanted_gradients_must_be_none() -> None:
-    """A gradient that output_mask leaves out is a failure of kind mask; the wanted one is none."""
-    target = altered(conv2d_backward=lambda *a: npconv.conv2d_backward(*a[:-1], (True, True, True)))
-    expected = {"forward": None, "grad_input": "mask", "grad_weight": None, "grad_bias": "mask"}
-    assert kinds(target, MASKED) == expected
-
-
-def test_unasked_operations_are_left_out_of_the_mask() -> None:
-    """With fewer operations selected, their gradients alone are wanted and judged."""
-    masks = []
-
-    def conv2d_backward(*arguments: Any) -> Any:
-        masks.append(arguments[-1])
-        return npconv.conv2d_backward(*arguments)
-
-    target = altered(conv2d_backward=conv2d_backward)
-    assert kinds(target, CASE, ("grad_weight",)) == {"grad_weight": None}
-    assert kinds(target, CASE, ("forward",)) == {"forward": None}
-    target.supports = {"ops": ["forward", "grad_bias"]}
-    assert kinds(target) == {"forward": None, "grad_bias": None}
-    assert masks == [(False, True, False), (False, False, True)]
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (ValueError("bad"), "ValueError: bad"),
-        (AssertionError(), "AssertionError: "),
-        (MemoryError("none left"), "MemoryError: none left"),
-        (RuntimeError("first\nsecond"), "RuntimeError: first"),
-        (RuntimeError("a\x1b[31m\udc80"), r"RuntimeError: a\x1b[31m\udc80"),
-        (RuntimeError("x" * 10_000), "RuntimeError: " + "x" * 297 + "..."),
-        (SystemExit(0), "SystemExit: 0"),
-        (GeneratorExit("odd"), "GeneratorExit: odd"),
-    ],
-)
-def test_exception_on_a_legal_case_is_a_failure(error: BaseException, message: str) -> None:
-    """Whatever is raised, SystemExit too, is a failure 'raised', with one printable line of it."""
-    for op, target in (
-        ("forward", altered(conv2d=raising(error))),
-        ("grad_bias", altered(conv2d_backward=raising(error))),
-    ):
-        found = told(outcome(target))[op]
-        assert isinstance(found, Failure)
-        assert (found.kind, found.message) == ("raised", message)
-
-
-def test_exception_without_a_text_is_a_failure() -> None:
-    """An exception whose text cannot be had does not stop the run."""
-
-    class MuteError(Exception):
-        def __str__(self) -> str:
-            raise ValueError("no")
-
-    found = told(outcome(altered(conv2d=raising(MuteError()))))["forward"]
-    assert isinstance(found, Failure)
-    assert found.message == "MuteError: <no text: ValueError>"
-
-
-def test_not_implemented_is_unsupported_and_never_passed() -> None:
-    """NotImplementedError counts as unsupported, on legal and illegal cases, for each gradient."""
-    target = altered(
-        conv2d=raising(NotImplementedError("no")), conv2d_backward=raising(NotImplementedError())
-    )
-    assert kinds(target) == dict.fromkeys(OPS, "unsupported")
-    assert kinds(target, ILLEGAL) == {"forward": "unsupported"}
-    tally = tally_of(target, SHARE)
-    assert tally.total("passed") == tally.total("failed") == 0
-    assert tally.total("unsupported") == tally.results > 0
-    assert not report_on(plan_of(target, SHARE), tally, False, target="it", described="it").ok
-
-
-@pytest.mark.parametrize("error", [ValueError(), TypeError(), RuntimeError(), IndexError()])
-def test_illegal_case_must_be_refused_with_an_exception(error: Exception) -> None:
-    """Any exception refuses an illegal case; it is asked of conv2d alone."""
-    assert kinds(altered(conv2d=raising(error)), ILLEGAL) == {"forward": None}
-    assert kinds(altered(), ILLEGAL, ("grad_input",)) == {}
-
-
-def test_accepted_illegal_case_is_a_failure() -> None:
-    """A result for an illegal case, even None, is a failure that names the broken rule."""
-    for result in (np.zeros(3), None):
-        found = told(outcome(altered(conv2d=lambda *_, r=result: r), ILLEGAL))["forward"]
-        assert isinstance(found, Failure)
-        assert found.kind == "accepted"
-        assert found.message == "accepted an illegal case: stride=(0, 1) must be at least 1"
-
-
-def test_ending_python_refuses_nothing() -> None:
-    """SystemExit is a failure on an illegal case too."""
-    assert kinds(altered(conv2d=raising(SystemExit(1))), ILLEGAL) == {"forward": "raised"}
-
-
-@pytest.mark.parametrize("position", [0, 1, 2])
-def test_written_arguments_are_a_failure(position: int) -> None:
-    """Who writes to an argument fails with its name; the gradients are not blamed for it."""
-
-    def conv2d(*arguments: Any) -> Any:
-        result = npconv.conv2d(*arguments)
-        arguments[position].flat[3] += 1
-        return result
-
-    found = told(outcome(altered(conv2d=conv2d)))
-    assert isinstance(found["forward"], Failure)
-    name = ("input", "weight", "bias")[position]
-    assert found["forward"].kind == "mutated"
-    assert found["forward"].message == f"wrote to its argument {name}"
-    assert [found[op] for op in OPS[1:]] == [None] * 3
-
-
-def test_arguments_written_in_backward_are_a_failure() -> None:
-    """Who writes to grad_output, also before raising, fails in each gradient."""
-
-    def conv2d_backward(grad_output: Any, *_: Any) -> Any:
-        grad_output[...] = 0
-        raise NotImplementedError("too late")
-
-    found = told(outcome(altered(conv2d_backward=conv2d_backward)))
-    for op in OPS[1:]:
-        verdict = found[op]
-        assert isinstance(verdict, Failure)
-        assert verdict.kind == "mutated"
-        assert verdict.message == (
-            "wrote to its argument grad_output, then NotImplementedError: too late"
-        )
-
-
-# NumPy 2.5 deprecates what this kernel does; it must be noticed all the same.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_reshaped_arguments_are_a_failure() -> None:
-    """To change an argument's shape in place is to write to it."""
-
-    def conv2d(x: Any, *rest: Any) -> Any:
-        result = npconv.conv2d(x, *rest)
-        x.shape = (-1,)
-        return result
-
-    assert kinds(altered(conv2d=conv2d))["forward"] == "mutated"
-
-
-# ------------------------------------------------------------------ whole runs
 
 
 def plan_of(target: Any, suite: Any = SHARE, **options: Any) -> Plan:
@@ -359,7 +114,8 @@ def test_run_does_every_case_once(kernel: str) -> None:
     assert tally.done == [(0, len(suite))]
     assert tally.positions == len(suite)
     assert tally.cases == len(asked)
-    assert tally.results == len(asked) + 3 * len(legal)
+    illegal = len(asked) - len(legal)
+    assert tally.results == 4 * len(legal) + 3 * illegal
     assert tally.failures_total == tally.total("failed") == len(tally.failures) > 0
     assert {failure.kind for failure in tally.failures} >= {"values", "raised"}
     assert 0 < tally.target_seconds < tally.busy_seconds <= tally.seconds
@@ -398,62 +154,214 @@ def test_run_selects_operations_and_dtypes() -> None:
     tally = Tally()
     run(plan, tally)
     suite = suite_named(SHARE)
-    legal = [
+    asked = [
         case
         for case in (suite[i] for i in range(len(suite)))
-        if case.dtype == "float64"
-        and case.illegal is None
-        and plan.implementation().supports.asks(case)
+        if case.dtype == "float64" and plan.implementation().supports.asks(case)
     ]
-    assert tally.results == tally.counts["grad_weight"]["passed"] == len(legal)
+    assert tally.results == tally.counts["grad_weight"]["passed"] == len(asked)
     digests = [
         plan_of(altered()).digest,
         plan.digest,
         plan_of(altered(), ops=("grad_weight",)).digest,
         plan_of(altered(), dtypes=("float64",)).digest,
         plan_of(altered(), "quick[::8]").digest,
+        plan_of(altered(), without=("groups",)).digest,
+        plan_of(altered(), without=("dilation",)).digest,
     ]
     assert digests[0] == suite.digest
-    assert len(set(digests)) == 5
+    assert len(set(digests)) == 7
+    assert plan_of(altered(), shard=(1, 2)).digest == suite.digest
 
 
-class Interrupting:
-    """npconv with a fault, and a Ctrl-C in the n-th call of conv2d."""
+def test_shards_make_up_the_suite() -> None:
+    """Every position is in one shard, whatever their number; parts add up to the whole run."""
+    length = len(suite_named(SHARE))
+    for parts in (1, 2, 3, 7, length, length + 3):
+        stretches = [plan_of(altered(), shard=(i, parts)).stretch for i in range(1, parts + 1)]
+        assert [p for a, b in stretches for p in range(a, b)] == list(range(length))
+    whole, total = tally_of(altered(one_up)), Tally()
+    for part in (2, 1, 3):
+        assert not run(plan_of(altered(one_up), shard=(part, 3)), total, stretch=4)
+    assert counted(total) == counted(whole)
 
-    def __init__(self, call: int | None) -> None:
-        """Take the number of the call, from 1 up."""
-        self.call, self.calls = call, 0
 
-    def conv2d(self, *arguments: Any) -> Any:
-        """Return the output, wrong with groups."""
-        self.calls += 1
-        if self.calls == self.call:
+def test_left_out_cases_are_counted_by_what_leaves_them_out() -> None:
+    """Options come before what is not supported; every case is asked or has one reason."""
+    plan = plan_of(altered(), dtypes=("float64", "int8"), without=("groups", "stride_w == 2"))
+    tally = Tally()
+    run(plan, tally)
+    suite, supports = suite_named(SHARE), plan.implementation().supports
+    expected: dict[str, int] = {}
+    for case in (suite[i] for i in range(len(suite))):
+        reason = (
+            "--dtype"
+            if case.dtype not in ("float64", "int8")
+            else "--without groups"
+            if case.groups != 1
+            else "--without stride_w == 2"
+            if case.stride[1] == 2
+            else supports.leaves_out(case)
+        )
+        if reason is not None:
+            expected[reason] = expected.get(reason, 0) + 1
+    assert tally.left_out == expected
+    assert {"--dtype", "--without groups", "--without stride_w == 2", "padding"} <= set(expected)
+    assert tally.cases + sum(expected.values()) == len(suite)
+
+
+def test_expected_failures_are_counted_apart(kernel: str) -> None:
+    """What an entry expects is no failure; what each entry counts comes with the tally."""
+    plan = Plan(adapters.load, kernel, SHARE)
+    before, after = Tally(), Tally()
+    run(plan, before)
+    entries = [
+        Entry(f"known:{n}", text, Condition.parse(text), (), (), "known")
+        for n, text in enumerate(("groups > 1", "kernel_h == 4", "kernel_h == 99"))
+    ]
+    run(replace(plan, expectations=Expectations(tuple(entries))), after, stretch=3)
+    assert before.total("failed") == after.total("failed") + after.total("expected_failures")
+    assert after.total("expected_failures") > 0
+    assert before.failed == after.failed
+    assert set(after.expected) == {"groups > 1", "kernel_h == 4"}
+    assert all(0 < failed <= asked for asked, failed in after.expected.values())
+
+
+class Losing(ThreadPoolExecutor):
+    """Threads that lose the worker of some cases, in place of processes that die."""
+
+    def __init__(self, lost: dict[int, list[str]]) -> None:
+        """Take the functions that kill, by position."""
+        super().__init__(2)
+        self.lost = lost
+
+    def submit(self, function: Any, /, *arguments: Any) -> Any:
+        """Submit a stretch that fails as soon as it comes to a case that kills."""
+
+        def attempt(plan: Plan, stretch: Range, lost: tuple[Loss, ...]) -> Any:
+            gone = {loss.op for loss in lost}
+            for position in range(*stretch):
+                for name in self.lost.get(position, ()):
+                    if not {"conv2d": {"forward"}}.get(name, {"grad_input"}) <= gone:
+                        raise WorkerLostError("crashed", f"{name}: boom", position, name)
+            return function(plan, stretch, lost)
+
+        return super().submit(attempt, *arguments)
+
+
+@pytest.mark.parametrize("stretch", [1, 4, 1000])
+def test_lost_workers_cost_their_own_case(stretch: int) -> None:
+    """Where workers are lost, the results that took them fail, and the rest is as without them."""
+    whole = tally_of(altered())
+    plan = plan_of(altered())
+    suite, supports = suite_named(SHARE), plan.implementation().supports
+    legal = [
+        p for p in range(len(suite))
+        if suite[p].illegal is None and supports.asks(suite[p])
+    ]  # fmt: skip
+    lost = {
+        legal[0]: ["conv2d"],
+        legal[1]: ["conv2d_backward"],
+        legal[5]: ["conv2d", "conv2d_backward"],
+        legal[-1]: ["conv2d"],
+    }
+    tally = Tally()
+    with Losing(lost) as executor:
+        assert not run(plan, tally, executor=executor, stretch=stretch)
+    assert tally.done == whole.done
+    assert (tally.cases, tally.results) == (whole.cases, whole.results)
+    assert {(f.case, f.op, f.kind, f.message) for f in tally.failures} == {
+        (suite[position].id, op, "crashed", f"{name}: boom")
+        for position, names in lost.items()
+        for name in names
+        for op in (["forward"] if name == "conv2d" else ["grad_input", "grad_weight", "grad_bias"])
+    }
+    assert tally.failures_total == 3 * 1 + 2 * 3
+    for op, counts in tally.counts.items():
+        assert counts["passed"] == whole.counts[op]["passed"] - counts["failed"]
+
+
+def test_run_gives_up_where_every_case_crashes() -> None:
+    """After so many workers lost in a row a run ends, with each of them as a failure."""
+    plan = plan_of(altered())
+    length = len(suite_named(SHARE))
+    tally = Tally()
+    with Losing({position: ["conv2d"] for position in range(length)}) as executor:
+        assert run(plan, tally, executor=executor, stretch=7) == Ending.GAVE_UP
+    assert LOST_IN_A_ROW <= tally.positions <= LOST_IN_A_ROW + 64
+    assert tally.positions < length
+    asked = tally.cases
+    assert tally.counts["forward"]["failed"] == asked > 0
+    report = report_on(plan, tally, Ending.GAVE_UP, target="it", described="it")
+    assert report.gave_up
+    assert not report.ok
+
+
+def test_run_goes_on_where_cases_between_crashes_pass() -> None:
+    """More workers lost than may be in a row end no run while cases between them are finished."""
+    plan, suite = plan_of(altered(), "quick[::3]"), suite_named("quick[::3]")
+    supports = plan.implementation().supports
+    legal = [
+        p for p in range(len(suite)) if suite[p].illegal is None and supports.asks(suite[p])
+    ]  # fmt: skip
+    lost = legal[:-1:3][: 2 * LOST_IN_A_ROW]
+    assert len(lost) > LOST_IN_A_ROW
+    tally = Tally()
+    with Losing({position: ["conv2d"] for position in lost}) as executor:
+        assert run(plan, tally, executor=executor, stretch=40) == Ending.FINISHED
+    assert tally.counts["forward"]["failed"] == len(lost)
+
+
+def test_worker_lost_before_any_case_ends_the_run() -> None:
+    """A worker that dies while it loads the target has no case to blame: the error comes out."""
+
+    class Dying(ThreadPoolExecutor):
+        def submit(self, *_: Any) -> Any:
+            return super().submit(raising(WorkerLostError("crashed", "boom")))
+
+    tally = Tally()
+    with Dying(1) as executor, pytest.raises(WorkerLostError, match="boom"):
+        run(plan_of(altered()), tally, executor=executor)
+    assert tally.done == []
+
+
+def wrong_with_groups(*arguments: Any) -> Any:
+    """Return the output, wrong with groups."""
+    result = npconv.conv2d(*arguments)
+    return result if arguments[-1] == 1 else one_up(result)
+
+
+def interrupt_in_case(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let a Ctrl-C come in the n-th case that is run, once."""
+    cases = []
+
+    def run_one(*arguments: Any) -> Outcome:
+        cases.append(arguments)
+        if len(cases) == number:
             raise KeyboardInterrupt
-        result = npconv.conv2d(*arguments)
-        return result if arguments[-1] == 1 else one_up(result)
+        return run_case(*arguments)
 
-    def conv2d_backward(self, *arguments: Any) -> Any:
-        """Return the gradients."""
-        return npconv.conv2d_backward(*arguments)
+    monkeypatch.setattr("npconv.oracle.run.run_case", run_one)
 
 
-@pytest.mark.parametrize("call", [1, 2, 23, 50])
+@pytest.mark.parametrize("number", [1, 2, 23, 50])
 @pytest.mark.parametrize("stretch", [5, 1000])
 def test_interrupted_run_resumes_to_the_same_report(
-    tmp_path: Path, call: int, stretch: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, stretch: int
 ) -> None:
     """Ctrl-C keeps every finished case; what goes on from the report ends as if never stopped."""
-    whole = tally_of(Interrupting(None))
-    plan, part = plan_of(Interrupting(call)), Tally()
-    assert run(plan, part, stretch=stretch)
+    whole = tally_of(wrong_with_groups)
+    interrupt_in_case(monkeypatch, number)
+    plan, part = plan_of(wrong_with_groups), Tally()
+    assert run(plan, part, stretch=stretch) == Ending.INTERRUPTED
     assert 0 <= part.positions < whole.positions
-    assert part.cases == call - 1
+    assert part.cases == number - 1
     path = tmp_path / "report.json"
-    report = report_on(plan, part, True, target="it", described="it")
+    report = report_on(plan, part, Ending.INTERRUPTED, target="it", described="it")
     report.write(path)
-    resumed = read_tally(path, report, len(plan.cases()))
+    resumed = read_tally(path, report)
     assert counted(resumed) == counted(part)
-    assert not run(plan_of(Interrupting(None)), resumed, stretch=7)
+    assert not run(plan, resumed, stretch=7)
     assert counted(resumed) == counted(whole)
 
 
@@ -508,7 +416,7 @@ def test_max_failures_stops_soon() -> None:
     """A run stops after the stretch in which so many failures are reached, and can go on."""
     tally = Tally()
     plan = plan_of(altered(one_up))
-    assert not run(plan, tally, max_failures=3, stretch=5)
+    assert run(plan, tally, max_failures=3, stretch=5) == Ending.FAILURES
     assert 3 <= tally.failures_total <= 3 + 4
     assert tally.positions < len(plan.cases())
     assert not run(plan, tally)
@@ -523,25 +431,11 @@ def test_finished_run_has_nothing_to_resume() -> None:
     assert counted(tally) == before
 
 
-def test_dead_worker_keeps_what_was_finished(tmp_path: Path) -> None:
-    """If the target ends a worker, BrokenExecutor comes out and the finished stretches stay."""
-    path = tmp_path / "deadly.py"
-    path.write_text(
-        KERNEL.replace('raise RuntimeError("too tall")', "import os; os._exit(0)"), encoding="utf-8"
-    )
-    suite = suite_named("quick")
-    tall = next(
-        i for i in range(60, len(suite))
-        if suite[i].kernel[0] == 4 and suite[i].dilation[1] != 2 and suite[i].padding_form == "pair"
-    )  # fmt: skip
-    flat = tuple(suite[i].id for i in range(tall) if suite[i].kernel[0] < 4)
-    plan = Plan(adapters.load, str(path), (*flat, suite[tall].id))
-    tally = Tally()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn) as executor, pytest.raises(BrokenExecutor):
-        run(plan, tally, executor=executor, stretch=3)
-    assert 0 < tally.positions < len(flat) + 1
-    assert tally.done[0][0] == 0
-    expected = Tally()
-    run(Plan(adapters.load, str(path), flat[: tally.done[0][1]]), expected)
-    assert counted(tally) == counted(expected)
+def test_run_of_unsupported_alone_is_not_ok() -> None:
+    """Where everything raises NotImplementedError nothing passed, and the report is not ok."""
+    error = NotImplementedError("no")
+    target = altered(conv2d=raising(error), conv2d_backward=raising(error))
+    tally = tally_of(target)
+    assert tally.total("passed") == tally.total("failed") == 0
+    assert tally.total("unsupported") == tally.results > 0
+    assert not report_on(plan_of(target), tally, False, target="it", described="it").ok

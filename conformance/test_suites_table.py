@@ -1,0 +1,8 @@
+"""docs/suites.md says what the suites hold now."""
+
+from conformance.suites_table import PAGE, page
+
+
+def test_page_is_what_the_suites_hold() -> None:
+    """The page's tables are those that ``python -m conformance.suites_table --write`` makes."""
+    assert PAGE.read_text(encoding="utf-8") == page()

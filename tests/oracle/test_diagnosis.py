@@ -1,0 +1,549 @@
+"""The diagnosis: conditions, suspects, descriptions, smallest cases, and no word on the right."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import npconv
+from npconv.console import report_text
+from npconv.oracle.cases import Case
+from npconv.oracle.conditions import Condition
+from npconv.oracle.data import framed, operands
+from npconv.oracle.diagnosis import describe, diagnose, example, matching, probing, rules
+from npconv.oracle.diagnosis.shrink import shrink, smaller
+from npconv.oracle.diagnosis.sights import Bench, Sight
+from npconv.oracle.judge import Failure, expect
+from npconv.oracle.protocol import GRADIENTS, OPS, Implementation
+from npconv.oracle.report import Diagnosis, Tally
+from npconv.oracle.run import Plan, run
+from npconv.oracle.suites import suite_named
+from npconv.oracle.suspects import CATALOGUE, named
+from npconv.oracle.suspects.fault import Problem
+
+PLAIN = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float64-packed-integers-seed0")
+
+CONDITIONS = (
+    "groups > 1 and stride_w > 1",
+    "stride_h > 1 or stride_w > 1",
+    "kernel_h > 1 and dilation_h > 1 or kernel_w > 1 and dilation_w > 1",
+    "remainder_h > 0",
+    "padding_top > kernel_h // 2 or padding_left > kernel_w // 2",
+    "layout in ('channels_last', 'transposed')",
+    "dtype == 'float32' and bias",
+    "stride_h != stride_w and groups > 1 and bias",
+    "groups > 1 and stride_h > 1 or bias and dilation_w > 2",
+    "out_height * out_width % 4 != 0",
+)
+
+
+def cases_of(suite: str) -> list[Case]:
+    """Legal cases in two dtypes, with something in them."""
+    found = suite_named(suite)
+    cases = [found[position] for position in range(len(found))]
+    return [
+        case
+        for case in cases
+        if case.illegal is None
+        and case.dtype in ("float32", "float64")
+        and case.batch != 0
+        and case.in_channels
+    ]
+
+
+CASES = cases_of("standard[::13]")
+
+
+class Faulty:
+    """npconv's calls, with the results of faults in their place where a condition holds."""
+
+    supports = {"layouts": True, "dtypes": True}  # noqa: RUF012  # as users write it
+
+    def __init__(self, *faults: tuple[str, Callable[[Problem], bool]]) -> None:
+        self.faults = [(named(name), when) for name, when in faults]
+        self.calls = 0
+
+    def wrong(self, problem: Problem, op: str, right: Any) -> Any:
+        """Return the first fault's result that is met."""
+        self.calls += 1
+        for fault, when in self.faults:
+            if op in fault.ops and right is not None and when(problem):
+                found = fault.results(problem, op)
+                if found is not None:
+                    return found
+        return right
+
+    def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+        """Return the output."""
+        right = npconv.conv2d(x, w, b, *parameters)
+        return self.wrong(Problem(x, w, b, None, *parameters), "forward", right)
+
+    def conv2d_backward(self, g: Any, x: Any, w: Any, *rest: Any) -> Any:
+        """Return the gradients."""
+        *parameters, mask = rest
+        problem = Problem(x, w, None, g, *parameters)  # type: ignore[arg-type]  # four of them
+        right = npconv.conv2d_backward(g, x, w, *parameters, mask)
+        return tuple(
+            self.wrong(problem, op, array) for op, array in zip(GRADIENTS, right, strict=True)
+        )
+
+
+def always(problem: Problem) -> bool:
+    """Hold for every problem."""
+    del problem
+    return True
+
+
+def diagnosed(target: Any, suite: Any = "quick[::3]", **options: Any) -> tuple[Diagnosis, ...]:
+    """Run part of a suite here, and diagnose what fails."""
+    plan = Plan(lambda it: Implementation.of(it, "mine"), target, suite, **options)
+    tally = Tally()
+    run(plan, tally)
+    return diagnose(plan, tally, 60.0)
+
+
+# ------------------------------------------------------------------ conditions
+
+
+@pytest.mark.parametrize("text", CONDITIONS)
+@pytest.mark.parametrize("hidden", [0.0, 0.1])
+def test_the_rule_found_is_the_condition_on_every_case(text: str, hidden: float) -> None:
+    """Also where the fault does not show in a tenth of its cases, the first rule is equivalent."""
+    condition, rng = Condition.parse(text), random.Random(3)
+    failing = [case for case in CASES if condition.holds(case) and rng.random() >= hidden]
+    passing = [case for case in CASES if case not in set(failing)]
+    best = rules.find(failing, passing)[0]
+    found = Condition.parse(best.text)
+    assert [found.holds(case) for case in CASES] == [condition.holds(case) for case in CASES]
+    assert best.missed == 0
+    assert best.extra == sum(map(condition.holds, passing))
+
+
+def test_exceptions_are_counted() -> None:
+    """Failing cases outside of a rule, and passing ones within, come out as such."""
+    inside = [case for case in CASES if case.groups > 1]
+    outside = [case for case in CASES if case.groups == 1]
+    failing = [*inside[5:], *outside[::200]]
+    passing = [case for case in CASES if case not in set(failing)]
+    best = rules.find(failing, passing)[0]
+    assert Condition.parse(best.text).holds(inside[0])
+    assert (best.text, best.missed, best.extra) == ("groups > 1", len(outside[::200]), 5)
+
+
+def test_no_rule_where_nothing_separates() -> None:
+    """Failures drawn at random have no condition, and no failures have no rule."""
+    rng = random.Random(5)
+    failing = [case for case in CASES if rng.random() < 0.3]
+    passing = [case for case in CASES if case not in set(failing)]
+    assert rules.find(failing, passing)[0].text == "True"
+    assert rules.find([], CASES) == []
+
+
+def test_columns_give_what_conditions_give() -> None:
+    """A table's vectors are the values of the condition language, case by case."""
+    table = rules.Table(CASES[:200])
+    for text in (*CONDITIONS, "not bias or 2 * padding_top - 1 < kernel_h", "mask not in ('111',)"):
+        condition = Condition.parse(text)
+        assert table.holds(text).tolist() == [condition.holds(case) for case in CASES[:200]], text
+
+
+def test_probing_cases_tell_rules_apart() -> None:
+    """Of two rules that the suite cannot tell apart, the one that predicts new cases wins."""
+    square = [case for case in CASES if (case.stride[0] > 1) == (case.stride[1] > 1)]
+    failing = [case for case in square if case.stride[1] > 1]
+    passing = [case for case in square if case.stride[1] == 1]
+    both = [rules.Rule("stride_h > 1", 0, 0, 8.0), rules.Rule("stride_w > 1", 0, 0, 9.0)]
+    target = Faulty(("bias-added-twice", lambda p: p.stride[1] > 1 and p.bias is not None))
+    failing = [case for case in failing if case.bias]
+    passing = [case for case in passing if case.bias]
+    bench = Bench(Implementation.of(target, "mine"), ("forward",), None, time.perf_counter() + 60)
+    end = time.perf_counter() + 60
+    found = probing.settled(bench, "forward", both, failing, passing, end)
+    assert found[0].text == "stride_w > 1"
+    assert 0 < len(bench.outcomes) <= 10
+
+
+# ------------------------------------------------------------------ suspects
+
+
+def test_a_fault_on_a_condition_of_its_own_is_named_with_it() -> None:
+    """The suspect, the implementation's own condition, how many cases, and a smallest one."""
+    target = Faulty(("group-0s-weights-for-all", lambda p: p.stride[1] > 1))
+    found = {d.op: d for d in diagnosed(target, "quick", ops=("forward", "grad_input"))}
+    assert set(found) == {"forward", "grad_input"}
+    for op, diagnosis in found.items():
+        assert diagnosis.suspect == "group-0s-weights-for-all", op
+        assert diagnosis.explains == diagnosis.of > 10
+        condition = Condition.parse(diagnosis.condition)
+        truth = Condition.parse("groups > 1 and stride_w > 1")
+        assert all(condition.holds(case) == truth.holds(case) for case in CASES), op
+        smallest = Case.from_id(diagnosis.smallest)
+        assert (smallest.in_channels, smallest.out_channels, smallest.groups) == (2, 2, 2)
+        assert smallest.extents == smallest.kernel == (1, 1)
+        assert smallest.stride[1] == 2
+        assert diagnosis.test.count("\n") == 4
+
+
+def test_two_faults_are_told_apart() -> None:
+    """Each fault is named for the cases that it explains, the more frequent one first."""
+    target = Faulty(
+        ("bias-added-twice", lambda p: p.groups == 1 and p.bias is not None),
+        ("group-0s-weights-for-all", always),
+    )
+    found = diagnosed(target, "quick", ops=("forward",))
+    assert {d.suspect for d in found} == {"bias-added-twice", "group-0s-weights-for-all"}
+    for diagnosis in found:
+        assert diagnosis.explains < diagnosis.of
+        assert diagnosis.condition is not None
+        held = Condition.parse(diagnosis.condition)
+        mine = "groups == 1 and bias" if diagnosis.suspect == "bias-added-twice" else "groups > 1"
+        truth = Condition.parse(mine)
+        agree = [held.holds(case) == truth.holds(case) for case in CASES]
+        assert sum(agree) > 0.97 * len(agree), diagnosis.condition
+
+
+def test_a_suspect_that_breaks_what_passes_comes_later() -> None:
+    """Of two faults that give the failing results, the one that leaves passing cases right wins."""
+    fault = named("group-0s-weights-for-all")
+    whole = replace(fault, name="also-elsewhere", trigger=None, results=lambda p, op: (
+        p.input * 0 + 1 if p.groups == 1 else fault.results(p, op)
+    ))  # fmt: skip
+    target = Implementation.of(Faulty((fault.name, always)), "mine")
+    bench = Bench(target, ("forward",), None, time.perf_counter() + 60)
+    grouped = [case for case in CASES if case.groups > 1 and case.data == "integers"][:40]
+    sights = [s for case in grouped if (s := bench.sight(case, "forward")) is not None]
+    dense = [case for case in CASES if case.groups == 1 and case.data == "integers"][:5]
+    passing = [(case, Problem.of(case, operands(case))) for case in dense]
+    found = matching.match(sights, passing, [whole, fault])
+    assert [match.fault.name for match in found] == [fault.name]
+    assert found[0].explains == frozenset(range(len(sights)))
+    assert matching.match(sights, [], [whole, fault])[0].fault.name == whole.name
+
+
+def test_conforming_implementations_are_not_diagnosed() -> None:
+    """Nothing is said of what is right, and nothing is run."""
+    target = Faulty()
+    assert diagnosed(target) == ()
+
+
+def test_nothing_runs_again_where_it_may_crash() -> None:
+    """An operation with a crash is diagnosed from its parameters, without a call."""
+    target = Faulty()
+    plan = Plan(lambda it: Implementation.of(it, "mine"), target, "quick[::3]", ("forward",))
+    tally = Tally()
+    run(plan, tally)
+    suite, calls = plan.cases(), target.calls
+    cases = [suite[position] for position in range(len(suite))]
+    crashed = [p for p, case in enumerate(cases) if case.groups > 1 and case.illegal is None]
+    tally.failed = {"forward": [(p, p + 1) for p in crashed]}
+    tally.counts["forward"]["failed"] = tally.failures_total = len(crashed)
+    tally.failures = [Failure(cases[p].id, "forward", "crashed", "signal 11") for p in crashed]
+    (found,) = diagnose(plan, tally)
+    assert (found.condition, found.suspect, target.calls) == ("groups > 1", None, calls)
+    assert found.says == "the process dies"
+
+
+def test_a_diagnosis_keeps_to_its_time() -> None:
+    """A slow implementation is called no more often than the time allows."""
+
+    class Slow(Faulty):
+        def conv2d(self, *arguments: Any) -> Any:
+            if self.slow:
+                time.sleep(0.05)
+            return super().conv2d(*arguments)
+
+        slow = False
+
+    target = Slow(("bias-added-twice", always))
+    plan = Plan(lambda it: Implementation.of(it, "mine"), target, "quick[::5]", ("forward",))
+    tally = Tally()
+    run(plan, tally)
+    target.slow, calls = True, target.calls
+    diagnose(plan, tally, 1.0)
+    # 0.05 s a call, called twice for each case, and one case that is under way at the end.
+    assert 2 <= target.calls - calls <= 1.0 / 0.05 + 4
+
+
+def test_expected_failures_are_not_diagnosed(tmp_path: Any) -> None:
+    """What is known with a reason needs no explanation."""
+    from npconv.oracle.expectations import Expectations
+
+    path = tmp_path / "known.txt"
+    path.write_text("bias [forward]  # it is added twice\n", "utf-8")
+    expectations = Expectations.read(path)
+    target = Faulty(("bias-added-twice", always))
+    assert diagnosed(target, "quick[::9]", ops=("forward",), expectations=expectations) == ()
+    other = Faulty(("bias-added-twice", always), ("group-0s-weights-for-all", always))
+    found = diagnosed(other, "quick[::3]", ops=("forward",), expectations=expectations)
+    assert [diagnosis.suspect for diagnosis in found] == ["group-0s-weights-for-all"]
+
+
+# ------------------------------------------------------------------ state, masks, refusals
+
+
+class Accumulating(Faulty):
+    """Adds each output to the last one of its shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[Any, Any] = {}
+
+    def conv2d(self, *arguments: Any) -> Any:
+        """Return the sum of this output and those before."""
+        right = super().conv2d(*arguments)
+        key = right.shape, right.dtype
+        self.held[key] = right + self.held.get(key, 0)
+        return self.held[key].copy()
+
+
+class Late(Accumulating):
+    """Returns the last output of the shape."""
+
+    def conv2d(self, *arguments: Any) -> Any:
+        """Return what was right before."""
+        right = Faulty.conv2d(self, *arguments)
+        key = right.shape, right.dtype
+        former, self.held[key] = self.held.get(key, right), right.copy()
+        return former.copy()
+
+
+class Masked(Faulty):
+    """Returns every gradient, asked for or not."""
+
+    def conv2d_backward(self, *arguments: Any) -> Any:
+        """Return all gradients."""
+        return super().conv2d_backward(*arguments[:-1], (True, True, True))
+
+
+class Refusing(Faulty):
+    """Refuses an empty batch."""
+
+    supports = {"empty": ("batch", "channels")}  # noqa: RUF012
+
+    def conv2d(self, x: Any, *arguments: Any) -> Any:
+        """Raise where there is no image."""
+        if x.shape[0] == 0:
+            raise ValueError("no image")
+        return super().conv2d(x, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("target", "op", "name"),
+    [
+        (Accumulating, "forward", "accumulates-onto-the-last-result"),
+        (Late, "forward", "last-result-returned"),
+        (Masked, "grad_input", "mask-ignored"),
+        (Refusing, "forward", "empty-batch-refused"),
+    ],
+)
+def test_what_no_single_result_shows_is_found_by_experiments(
+    target: Any, op: str, name: str
+) -> None:
+    """State left by calls, masks that are not followed and refusals have their names."""
+    found = diagnosed(target(), "quick", ops=(op,))
+    assert found[0].suspect == name
+
+
+# ------------------------------------------------------------------ descriptions
+
+
+def sight(case: Case, op: str, change: Callable[[Any], Any]) -> Sight:
+    """Return what is seen of a result that was changed."""
+    arrays = operands(case)
+    right = expect(case, arrays).references[op]
+    failure = Failure(case.id, op, "values", "")
+    return Sight(case, op, failure, Problem.of(case, arrays), change(right.values.copy()), right)
+
+
+def assigned(index: Any, value: Any) -> Callable[[Any], Any]:
+    """Return a change that assigns to part of an array."""
+
+    def change(array: Any) -> Any:
+        array[index] = value(array[index]) if callable(value) else value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda y: -y, "the results have the opposite sign"),
+        (lambda y: 3 * y, "the results are 3 times what is right"),
+        (lambda y: y / 4, "the results are 1/4 times what is right"),
+        (lambda y: 0 * y, "the results are zero"),
+        (assigned((..., -1, slice(None)), 0.0), "only the last row is wrong"),
+        (assigned((..., 0), lambda a: a + 1), "only the first column is wrong"),
+        (assigned((..., 0, 0), np.nan), "the wrong elements are NaN"),
+        (assigned((slice(1, None),), lambda a: a + 7), "only the last image is wrong"),
+        (lambda y: y[:, ::-1].copy(), "the channels are in reverse order"),
+        (lambda y: y[..., ::-1].copy(), "the columns are in reverse order"),
+        (lambda y: np.roll(y, 1, -1), "the results are shifted by 1 column right"),
+        (lambda y: np.roll(y, -1, -2), "the results are shifted by 1 row up"),
+        (lambda y: y[:1].repeat(2, 0), "every image holds the first image's result"),
+        (lambda y: y * (1 + 2.0**-13), "as rounding to fewer bits gives"),
+        (assigned((0, 0, 0, 0), 1e30), "garbage"),
+    ],
+)
+def test_descriptions_are_true(change: Callable[[Any], Any], said: str) -> None:
+    """What was done to a right result is what is said of it, over several cases."""
+    cases = [replace(PLAIN, seed=seed, extents=(9, 12 + seed)) for seed in range(3)]
+    assert said in describe.describe([sight(case, "forward", change) for case in cases])
+
+
+def test_terms_left_out_are_described() -> None:
+    """Sums without one kernel row, or one image, say so."""
+
+    def without_row(case: Case) -> Sight:
+        weight = operands(case).weight.copy()
+        weight[..., -1, :] = 0
+        problem = replace(Problem.of(case, operands(case)), weight=weight)
+        got = npconv.conv2d(problem.input, weight, problem.bias, *case.parameters)
+        return sight(case, "forward", lambda _: got)
+
+    def without_image(case: Case) -> Sight:
+        arrays = operands(case)
+        grad = arrays.grad_output.copy()  # type: ignore[union-attr]  # a legal case has one
+        grad[0] = 0
+        got = npconv.conv2d_weight(arrays.input, case.weight_shape, grad, *case.parameters)
+        return sight(case, "grad_weight", lambda _: got)
+
+    cases = [replace(PLAIN, seed=seed, batch=3) for seed in range(3)]
+    assert "the last kernel row is left out" in describe.describe([*map(without_row, cases)])
+    assert "the first image is left out" in describe.describe([*map(without_image, cases)])
+
+
+def test_border_and_interior_are_told() -> None:
+    """Where only windows over the padding are wrong, that is what is said."""
+    case = replace(PLAIN, padding=(2, 2), stride=(1, 1))
+
+    def change(y: Any) -> Any:
+        wrong = y + 1
+        wrong[..., 2:-2, 2:-2] = y[..., 2:-2, 2:-2]
+        return wrong
+
+    said = describe.describe([sight(case, "forward", change)])
+    assert "only outputs whose windows reach into the padding are wrong" in said
+
+
+# ------------------------------------------------------------------ smallest case
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        ("groups > 1 and stride_w > 1", {"in_channels": 2, "extents": (1, 1), "stride": (1, 2)}),
+        ("padding_left > kernel_w", {"padding": (0, 2), "kernel": (1, 1), "in_channels": 1}),
+        ("dilation_h > 2 and kernel_h == 3", {"dilation": (3, 1), "kernel": (3, 1)}),
+        ("channels_per_group > 4", {"in_channels": 5, "out_channels": 1, "groups": 1}),
+    ],
+)
+def test_what_is_smallest_keeps_just_what_it_needs(text: str, least: dict[str, Any]) -> None:
+    """Everything that the condition does not ask for goes to its least."""
+    condition = Condition.parse(text)
+    start = next(case for case in CASES if condition.holds(case) and case.padding_form == "pair")
+    found = shrink(start, condition.holds, most=400)
+    assert condition.holds(found)
+    assert {name: getattr(found, name) for name in least} == least
+    assert (found.batch, found.bias, found.layout, found.data) == (1, False, "packed", "integers")
+    assert not any(condition.holds(other) for other in smaller(found) if other.illegal is None)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("layout", ["packed", "channels_last", "reversed", "stepped"])
+@pytest.mark.parametrize("single", [False, True])
+def test_the_written_test_is_one(op: str, layout: str, single: bool) -> None:
+    """It passes on right functions and fails on wrong ones, with the case's arrays and strides."""
+    case = replace(PLAIN, batch=1, extents=(3, 4), dilation=(1, 1), layout=layout, in_channels=2,
+                   out_channels=2)  # fmt: skip
+    arrays = operands(case)
+    want = expect(case, arrays).values[op]
+    functions = {"conv2d", "conv2d_input", "conv2d_weight", "conv2d_bias"}
+    functions |= set() if single else {"conv2d_backward"}
+    text = example.written(case, op, Problem.of(case, arrays), want, frozenset(functions))
+    assert len(text.splitlines()) <= 5
+    assert "npconv" not in text
+    seen: list[Any] = []
+
+    def right(function: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            seen.extend(a for a in arguments if isinstance(a, np.ndarray))
+            return getattr(npconv, function)(*arguments)
+
+        return call
+
+    names: dict[str, Any] = {function: right(function) for function in functions}
+    exec(text, dict(names))  # what a user would run
+    given = {a.strides for a in seen if a.ndim == 4}
+    assert given <= {a.strides for a in arrays.named().values()}
+
+    def wrong(function: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            found = getattr(npconv, function)(*arguments)
+            if isinstance(found, tuple):
+                return tuple(None if a is None else a + 1 for a in found)
+            return found + 1
+
+        return call
+
+    with pytest.raises(AssertionError):
+        exec(text, {function: wrong(function) for function in functions})
+
+
+def test_the_views_written_are_those_of_the_data() -> None:
+    """Each layout's text gives the view that the suite's data has."""
+    for layout, text in example._VIEWS.items():
+        shape, view = framed((2, 3, 4, 5), layout)
+        base = np.arange(np.prod(shape)).reshape(shape)
+        assert np.array_equal(eval(f"base{text}"), view(base)), layout
+
+
+def test_arrays_are_drawn_with_stars_at_what_is_wrong() -> None:
+    """Small arrays stand side by side; large ones are not drawn."""
+    case = Case.from_id(
+        "n1c1f1g1-2x3-k1x1-s1x1-p0x0-d1x1-nobias-m111-float64-packed-integers-seed0"
+    )
+    problem = Problem.of(case, operands(case))
+    want = expect(case, operands(case)).values["forward"]
+    got = want.copy()
+    got[0, 0, 1, 2] += 1
+    text = example.drawn("forward", problem, got, want)
+    assert text.count("*") == 1
+    assert text.splitlines()[-1].endswith("*")
+    assert text.splitlines()[0].split() == ["input", "weight", "expected", "actual"]
+    big = replace(case, extents=(20, 30))
+    assert not example.drawn(
+        "forward",
+        Problem.of(big, operands(big)),
+        None,
+        expect(big, operands(big)).values["forward"],
+    )
+
+
+# ------------------------------------------------------------------ reports
+
+
+def test_reports_hold_diagnoses_and_say_them() -> None:
+    """JSON has the contract's keys, the terminal the sentence; without diagnosis there is none."""
+    target = Faulty(("group-0s-weights-for-all", lambda p: p.stride[1] > 1))
+    report = npconv.check(target, "quick[::2]", ops=["forward"])
+    (found,) = report.as_dict()["diagnoses"]
+    assert {"op", "suspect", "says", "explains", "of", "condition", "smallest"} <= set(found)
+    text = report_text(report)
+    assert "all of them with groups > 1 and stride_w > 1" in text
+    assert "your output is what a kernel gives that uses group 0's weights for every group" in text
+    assert f"--case {found['smallest']}" in text
+    assert npconv.check(target, "quick[::2]", ops=["forward"], diagnosis=False).diagnoses == ()
+
+
+def test_every_catalogue_fault_can_be_compared() -> None:
+    """Names are unique, and each trigger is a condition that rules can be offered."""
+    assert len({fault.name for fault in CATALOGUE}) == len(CATALOGUE)
+    table = rules.Table(CASES[:50])
+    for fault in CATALOGUE:
+        if fault.trigger is not None:
+            assert table.holds(fault.trigger).shape == (50,), fault.name
