@@ -25,6 +25,9 @@ from npconv.oracle.suspects import CATALOGUE, Problem
 from npconv.oracle.suspects.tools import OPS, right
 from npconv.oracle.trial import run_case
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 STANDARD = suite_named("standard")
 #: What needs numbers that a share of the suite rarely has.
 SINGLE = "n1c2f3g1-4x5-k4x5-s1x1-p0x0-d1x1-bias-m111-float64-packed-integers-seed0"

@@ -1,6 +1,7 @@
 """Suite `standard` and a share of `exhaustive` on torch: all that is due is judged, and right."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,13 @@ pytest.importorskip("torch", reason="the implementation under test")
 STANDARD = parts("standard", 29)
 NUMBER = share()
 SHARE = parts("exhaustive", 23, **({} if NUMBER is None else {"every": SHARES, "first": NUMBER}))
+
+
+def some_once(names: list[str], everywhere: int) -> list[Any]:
+    """Parts for a test's parameter: the first run on every NumPy, the others on the newest."""
+    late = [pytest.param(name, marks=pytest.mark.once) for name in names[everywhere:]]
+    return [*names[:everywhere], *late]
+
 
 #: What torch has not, by (operation, dtype): such results count apart, and nothing else does.
 UNSUPPORTED = {(op, "int64"): "torch differentiates no integers" for op in GRADIENTS}
@@ -73,13 +81,13 @@ def check(torch: Implementation, name: str) -> None:
     assert due.total() > 0
 
 
-@pytest.mark.parametrize("name", STANDARD)
+@pytest.mark.parametrize("name", some_once(STANDARD, 7))
 def test_torch_conforms_on_standard(torch: Implementation, name: str) -> None:
     """Every result of the suite that a minute suffices for is judged and right."""
     check(torch, name)
 
 
-@pytest.mark.parametrize("name", SHARE)
+@pytest.mark.parametrize("name", some_once(SHARE, 3))
 def test_torch_conforms_on_a_share_of_exhaustive(torch: Implementation, name: str) -> None:
     """Every result of this commit's share of the whole product is judged and right."""
     check(torch, name)

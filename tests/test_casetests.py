@@ -16,6 +16,9 @@ from npconv.oracle.cases import Case
 from npconv.oracle.expectations import Expectations
 from npconv.testing import parametrize_with_cases
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 CASE = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0")
 OTHER = replace(CASE, seed=1)
 

@@ -21,6 +21,9 @@ from npconv.cli import main
 from npconv.oracle.suites import suite_named
 from npconv.oracle.trial import run_case
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 SHARE = "quick[::40]"
 LENGTH = len(suite_named(SHARE))
 
@@ -449,7 +452,7 @@ def test_list_into_head_is_quiet() -> None:
     """A reader that takes one line and goes ends the list without a word."""
     with started("list") as process:
         assert process.stdout
-        assert process.stdout.readline().startswith("n2c")
+        assert re.match(r"n\d+c\d+f\d+g", process.stdout.readline())
         process.stdout.close()
         assert process.wait(timeout=60) == 0
         assert process.stderr
@@ -783,7 +786,7 @@ def test_resumed_run_ends_as_if_never_interrupted(
 
     def run_one(*arguments: Any) -> Any:
         cases.append(arguments)
-        if len(cases) == 8:
+        if len(cases) == 3:
             raise KeyboardInterrupt
         return run_case(*arguments)
 
@@ -791,7 +794,7 @@ def test_resumed_run_ends_as_if_never_interrupted(
     first = npconv_here(*base, "--json", "part.json")
     assert (first.status, first.err) == (130, "npconv: interrupted\n")
     part = json.loads(Path("part.json").read_text(encoding="utf-8"))
-    assert part["cases"] == 7
+    assert part["cases"] == 2
     command = shlex.split(last_line(first.out).removeprefix("Go on with: "))
     assert command[0] == "npconv"
     second = npconv_here(*command[1:])

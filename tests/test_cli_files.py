@@ -11,6 +11,9 @@ from npconv import cli
 from npconv.cli import main
 from npconv.oracle.expectations import Expectations
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 DENSE = "n2c4f6g1-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0"
 GROUPED = DENSE.replace("g1", "g2")
 DEPTHWISE = DENSE.replace("c4f6g1", "c3f6g3")

@@ -12,6 +12,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 PLAIN = "n2c4f6g1-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0"
 GROUPED = PLAIN.replace("g1", "g2")
 DEPTHWISE = PLAIN.replace("c4f6g1", "c3f6g3")

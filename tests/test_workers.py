@@ -25,6 +25,9 @@ from npconv.oracle.run import Ending, Plan, WorkerLostError, run
 from npconv.oracle.suites import suite_named
 from npconv.workers import THREADS, Workers, cluster, isolated, workers
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 #: npconv, but for what stands in place of the dots where one out and one gradient call misbehave.
 TARGET = """
 import ctypes, os, sys, time

@@ -287,11 +287,11 @@ class _Probe:
         }
         got, call = self._run(factors)
         right = call.on(factors)
-        if np.array_equal(got, right):  # wider than the arrays
-            return ""
         for mode in MODES:
             if np.array_equal(got, _round(right, own.bits, mode)):
                 return f", results rounded {mode}"
+        if np.array_equal(got, right):  # wider than the arrays
+            return ""
         return ", results not rounded once"
 
     def algorithm(self) -> str:

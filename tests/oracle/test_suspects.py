@@ -22,6 +22,9 @@ from npconv.oracle.suspects import CATALOGUE, Fault, Problem, channels, kernels,
 from npconv.oracle.suspects.fault import KINDS
 from npconv.oracle.suspects.tools import OPS, SLIDING, memory, over, positions, read, right
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Cases with one axis of 125 elements each: tiles of 4, 8, 16, 32 and 64 end at different places.
