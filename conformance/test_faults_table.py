@@ -1,6 +1,5 @@
 """The measuring of planted faults: what others use stands beside it, and one entry is right."""
 
-
 import pytest
 
 import npconv
