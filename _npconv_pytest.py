@@ -58,6 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
         option.npconv_select = given
         option.npconv = option.npconv or given[0].removeprefix(_PREFIX).partition("[")[0]
     if option.npconv is None:
+        alone = [name for name, value in vars(option).items() if name[:7] == "npconv_" and value]
+        if alone:
+            raise pytest.UsageError(f"--{alone[0].replace('_', '-')} needs --npconv TARGET")
         return
     if config.args_source is not config.ArgsSource.ARGS:
         # Nothing was named: the suite alone is meant, not all tests below this folder.

@@ -39,6 +39,8 @@ from npconv.oracle.trial import run_case
 from npconv.workers import TIMEOUT, cluster, terminated_as_interrupt, workers
 
 OK, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+#: Worker processes at the most: what is more is a slip, and starting it would hang the machine.
+JOBS = 1024
 
 #: Seconds between two writes of an unfinished report, and between two lines of progress.
 CHECKPOINT, PROGRESS = 30.0, 10.0
@@ -144,9 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help=f"what one call of the target may take; default: {TIMEOUT:g}",
     )
-    check.add_argument(
-        "-j", "--jobs", type=_count, metavar="N", help="worker processes; default: 1"
-    )
+    check.add_argument("-j", "--jobs", type=_jobs, metavar="N", help="worker processes; default: 1")
     check.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="I/N", help="only part I of N of the suite"
     )
@@ -246,6 +246,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number from 1 up")
     return int(text)
+
+
+def _jobs(text: str) -> int:
+    number = _count(text)
+    if number > JOBS:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 1 to {JOBS:,}")
+    return number
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -674,8 +681,10 @@ def _check_case(
     try:
         case = Case.from_id(options.case)
         arrays = operands(case)
-    except (MemoryError, OverflowError, TypeError, ValueError) as error:
-        raise CannotRunError(str(error) or f"case {options.case} is too large") from None
+    except (MemoryError, OverflowError):
+        raise CannotRunError(f"case {options.case} is too large") from None
+    except (TypeError, ValueError) as error:
+        raise CannotRunError(str(error)) from None
     outside = supports.leaves_out(case)
     if outside is not None:
         raise CannotRunError(

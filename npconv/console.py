@@ -151,7 +151,7 @@ def _worst(report: Report) -> Iterator[str]:
     if report.tally.worst:
         yield "Largest |error| / bound of what passes (1 is the limit):"
     for op, worst in report.tally.worst.items():
-        yield f"  {op:12}{worst.ratio:<8.3g}{worst.case}"
+        yield f"  {op:12}{f'{worst.ratio:.3g}':7} {worst.case}"
 
 
 def _not_judged(report: Report) -> Iterator[str]:
@@ -212,7 +212,10 @@ def _verdict(report: Report) -> Iterator[str]:
         known = f"{tally.total('expected_failures'):,} of {counted(tally.results, 'result')}"
         yield f"{known} fail as expected, the others conform ({took})."
     else:
-        yield f"All {counted(tally.cases, 'case')} conform ({took})."
+        every = (
+            "The one case conforms" if tally.cases == 1 else f"All {tally.cases:,} cases conform"
+        )
+        yield f"{every} ({took})."
 
 
 def lost_text(case: Case, arrays: Operands, error: WorkerLostError) -> str:

@@ -175,6 +175,7 @@ def test_process_ends_with_the_status(arguments: list[str], status: int, says: s
         ("check right.py --dtype float8", "argument --dtype: dtypes=['float8'] must list some"),
         ("check right.py --max-failures 0", "'0' must be a number from 1 up"),
         ("check right.py -j two", "argument -j/--jobs: 'two' must be a number from 1 up"),
+        ("check right.py -j 99999999999", "'99999999999' must be a number from 1 to 1,024"),
         ("check right.py --timeout 0", "argument --timeout: '0' must be a number of seconds above"),
         ("check right.py --timeout soon", "'soon' must be a number of seconds above 0"),
         ("check right.py --timeout inf", "'inf' must be a number of seconds above 0"),
@@ -198,6 +199,11 @@ def test_process_ends_with_the_status(arguments: list[str], status: int, says: s
         ("check right.py --resume right.py", "--resume: right.py is not a report of npconv check"),
         ("check right.py --case ''", "npconv: case id '' must look like n2c4f6g2-7x9"),
         ("check right.py --case conv", "npconv: case id 'conv' must look like n2c4f6g2-7x9"),
+        (
+            "check right.py --case "
+            + CONFORMING.replace(CONFORMING.split("-")[1], "99999999999x9999999999"),
+            "0 is too large",
+        ),
         (f"check right.py --case {FOUR_SIDED}", "right.py is not asked this case: it lies outside"),
         (f"check none.py --case {CONFORMING}", "npconv: nothing was run: the case is unsupported"),
         (f"check right.py --case {CONFORMING} --json a.json", "it goes without --json"),

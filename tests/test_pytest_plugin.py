@@ -264,3 +264,11 @@ def test_bad_options_are_told(run: Run, arguments: tuple[str, ...], message: str
     assert message in done.text
     assert "Traceback" not in done.text
     assert "INTERNALERROR" not in done.text
+
+
+def test_an_option_without_a_target_is_told(tmp_path: Path) -> None:
+    """A suite, or another of its options, without --npconv is an error of usage, not ignored."""
+    command = [sys.executable, "-m", "pytest", "-q", "--npconv-suite", "quick"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--npconv-suite needs --npconv TARGET" in done.stderr

@@ -166,7 +166,7 @@ def test_a_wrong_kernel_is_found() -> None:
     def faulty(x: Any, w: Any, b: Any, stride: Any, *rest: Any) -> Any:
         return npconv.conv2d(x, w, b, (stride[0], stride[0]), *rest)
 
-    @settings(max_examples=200, database=None)
+    @settings(max_examples=200, database=None, report_multiple_bugs=False)
     @given(conv2d_cases())
     def agrees(case: Conv2dCase) -> None:
         np.testing.assert_array_equal(faulty(*case.forward), npconv.conv2d(*case.forward))

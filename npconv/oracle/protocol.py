@@ -279,7 +279,8 @@ def _supports(name: str, functions: Mapping[str, Any], declared: Any) -> Support
             values[key] = tuple(item for item in lists[key] if item in chosen)
             if key == "dtypes" and not set(values[key]) <= set(available()):
                 raise NotAnImplementationError(
-                    f"{name}: supports['dtypes'] lists bfloat16, which needs the package ml_dtypes"
+                    f"{name}: supports['dtypes'] lists bfloat16, which needs the package "
+                    "ml_dtypes: pip install 'npconv[bfloat16]'"
                 )
         elif key in switches:
             if not isinstance(value, (bool, np.bool_)):
@@ -334,7 +335,7 @@ def _result_dtypes(name: str, declared: Any) -> dict[tuple[str, str], str]:
         elif result not in available() and dtype in available():
             raise NotAnImplementationError(
                 f"{name}: supports['result_dtypes'] lists bfloat16, "
-                "which needs the package ml_dtypes"
+                "which needs the package ml_dtypes: pip install 'npconv[bfloat16]'"
             )
         found[op, dtype] = result
     return found

@@ -517,7 +517,12 @@ def _read_tally(found: Mapping[str, Any]) -> Tally:
         float(found["target_seconds"]),
         **_read_places(found),
     )
-    if tally.total("failed") != tally.failures_total:
+    counts = [count for line in tally.counts.values() for count in line.values()]
+    if (
+        tally.total("failed") != tally.failures_total
+        or min(counts) < 0
+        or not 0 <= tally.cases <= tally.positions
+    ):
         raise ValueError("its counts contradict each other")
     length = int(found["length"])
     if tally.done and not 0 <= tally.done[0][0] <= tally.done[-1][1] <= length:

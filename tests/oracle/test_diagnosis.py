@@ -19,7 +19,7 @@ from npconv.oracle.diagnosis.shrink import shrink, smaller
 from npconv.oracle.diagnosis.sights import Bench, Sight
 from npconv.oracle.judge import Failure, expect
 from npconv.oracle.protocol import GRADIENTS, OPS, Implementation
-from npconv.oracle.report import Diagnosis, Tally
+from npconv.oracle.report import Diagnosis, Tally, Worst
 from npconv.oracle.run import Plan, run
 from npconv.oracle.suites import suite_named
 from npconv.oracle.suspects import CATALOGUE, named
@@ -528,6 +528,51 @@ def test_arrays_are_drawn_with_stars_at_what_is_wrong() -> None:
 
 
 # ------------------------------------------------------------------ reports
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        # Rounded to 16 bits, as an arithmetic does.
+        (lambda right: right.astype("float16").astype(right.dtype), True),
+        # The other way round along the width, which none does.
+        (lambda right: right[..., ::-1].copy(), False),
+        (lambda right: right[..., :1, :].copy(), False),
+    ],
+    ids=["rounded", "reversed", "cut"],
+)
+def test_arithmetic_is_told_only_where_errors_may_be_its_own(
+    result: Callable[[Any], Any], told: bool
+) -> None:
+    """Errors as large as the sums, and wrong shapes, are never put down to an arithmetic."""
+    case = Case.from_id(PLAIN.id.replace("integers", "reals"))
+    assert describe.as_of_rounding(sight(case, "forward", result)) == told
+
+
+class Swapped(Faulty):
+    """Gradients in another order."""
+
+    def conv2d_backward(self, g: Any, x: Any, w: Any, *rest: Any) -> Any:
+        """Return the gradients of weight, input and bias."""
+        first, second, bias = super().conv2d_backward(g, x, w, *rest)
+        return second, first, bias
+
+
+def test_no_arithmetic_is_named_for_what_is_no_number() -> None:
+    """Gradients in another order get no word on an arithmetic, which the probe sees by chance."""
+    report = npconv.check(Swapped(), "quick", ops=["grad_input"], dtypes=["float64"])
+    assert any(f.name != "float64" for found in report.findings.values() for f in found.values())
+    assert report.diagnoses
+    assert not [each.says for each in report.diagnoses if "it computes as" in each.says]
+
+
+@pytest.mark.parametrize("ratio", [3.47e-05, 0.529, 1.0, 123456.0])
+def test_ratio_and_case_are_apart(ratio: float) -> None:
+    """However long a ratio is printed, a space stands before the case's id."""
+    report = npconv.check(npconv, "quick[:9]", ops=["forward"])
+    report.tally.worst["forward"] = Worst(ratio, PLAIN.id)
+    (line,) = [line for line in report_text(report).splitlines() if line.endswith(PLAIN.id)]
+    assert line.split() == ["forward", f"{ratio:.3g}", PLAIN.id]
 
 
 def test_reports_hold_diagnoses_and_say_them() -> None:

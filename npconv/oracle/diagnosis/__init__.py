@@ -323,7 +323,11 @@ class _Operation:
         said = describe.describe(sights)
         dtype, _ = collections.Counter(sight.case.dtype for sight in sights).most_common(1)[0]
         finding = self.findings.get(dtype)
-        if finding is not None and finding.name not in ("integer", default_for(dtype)):
+        if (
+            finding is not None
+            and finding.name not in ("integer", default_for(dtype))
+            and 2 * sum(map(describe.as_of_rounding, sights)) > len(sights)
+        ):
             return f"in {dtype} it computes as {finding.name} ({finding.says}); {said}"
         return said
 

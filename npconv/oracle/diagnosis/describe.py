@@ -326,6 +326,26 @@ def _sizes(sight: Sight, got: Array, want: Array, wrong: Array) -> Iterator[str]
             yield "the wrong elements are larger than any sum of the products: garbage"
 
 
+def as_of_rounding(sight: Sight) -> bool:
+    """Whether another arithmetic could make the errors: far below the largest sum of magnitudes.
+
+    Looked at are finite elements, as an arithmetic may also overflow.
+    """
+    if not sight.compares or sight.kind not in ("values", "nonfinite", "unstable"):
+        return False
+    assert sight.got is not None
+    gauge = sight.right.gauge
+    if gauge is None:
+        gauge = _gauge(sight.problem, sight.op)
+    wide = np.complex128 if sight.got.dtype.kind == "c" else np.float64
+    with np.errstate(all="ignore"):
+        error = np.abs(sight.got.astype(wide) - sight.want.astype(wide))
+    if gauge is None or gauge.shape != error.shape:
+        return False
+    seen = np.isfinite(error) & np.isfinite(gauge)
+    return bool(np.max(error[seen], initial=0) <= np.max(gauge[seen], initial=0) / 16)
+
+
 def _gauge(problem: Problem, op: str) -> Array | None:
     """Return the sum of magnitudes of each element's terms."""
     arrays: dict[str, Any] = {
