@@ -8,6 +8,9 @@ import pytest
 
 from conformance.mutants import LIST, RECORD, ROOT, UNITS, DoesNotApplyError, Mutant, mutants
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 ENTRIES = mutants()
 
 

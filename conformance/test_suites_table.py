@@ -1,6 +1,11 @@
 """docs/suites.md says what the suites hold now."""
 
+import pytest
+
 from conformance.suites_table import PAGE, page
+
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
 
 
 def test_page_is_what_the_suites_hold() -> None:

@@ -15,6 +15,9 @@ import pytest
 import npconv
 from npconv import definition
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(npconv.__file__).parent
 
 #: A file imports only from files above it; a star stands for files that do not import one another.

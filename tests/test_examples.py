@@ -15,6 +15,9 @@ from npconv.oracle.run import Plan, run
 from npconv.oracle.suites import suite_named
 from npconv.oracle.trial import run_case
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 
 

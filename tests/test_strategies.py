@@ -12,6 +12,9 @@ from npconv import geometry
 from npconv.formats import available
 from npconv.strategies import LAYOUTS, Conv2dCase, conv2d_cases
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 QUICK = settings(database=None, max_examples=500)
 
 EVERYTHING = conv2d_cases(

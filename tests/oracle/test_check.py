@@ -18,6 +18,9 @@ from npconv.oracle.report import Report, Tally
 from npconv.oracle.suites import suite_named
 from npconv.oracle.trial import run_case
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 SHARE = "quick[::29]"
 IDS = [suite_named("quick")[position].id for position in range(5)]
 

@@ -13,6 +13,9 @@ from npconv.oracle.families import EDGES, LIMIT, Family, families, illegal
 from npconv.oracle.protocol import OPS
 from npconv.oracle.suites import suite_named
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 FAMILIES = {family.name: family for family in families()}
 
 #: Reported bugs, each by a case that it was reported for or, where that is too large or square,

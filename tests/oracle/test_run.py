@@ -22,6 +22,9 @@ from npconv.oracle.run import LOST_IN_A_ROW, Ending, Loss, Plan, WorkerLostError
 from npconv.oracle.suites import suite_named
 from npconv.oracle.trial import Outcome, run_case
 
+#: The same on every NumPy.
+pytestmark = pytest.mark.once
+
 #: A share of quick with legal, illegal, unasked and masked cases.
 SHARE = "quick[::9]"
 
