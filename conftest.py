@@ -17,8 +17,8 @@ import npconv
 if find_spec("hypothesis"):
     from hypothesis import settings
 
-    # A shared machine makes single examples slow. What a test draws follows from its source, so that
-    # one that is red stays red until something is changed.
+    # A shared machine makes single examples slow. What a test draws follows from its source, so
+    # that one that is red stays red until something is changed.
     settings.register_profile("npconv", deadline=None, derandomize=True, database=None)
     settings.load_profile("npconv")
 
