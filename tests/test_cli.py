@@ -125,8 +125,17 @@ def started(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start the command line in a process, which leads a process group of its own."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     return subprocess.Popen(
-        [*COMMAND, *arguments], env=ENVIRONMENT, start_new_session=True, **pipes
+        [*COMMAND, *arguments],
+        env=ENVIRONMENT,
+        start_new_session=True,
+        preexec_fn=heeding,  # noqa: PLW1509  # no thread runs here
+        **pipes,
     )
+
+
+def heeding() -> None:
+    """Heed Ctrl-C, also where these tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def npconv_there(*arguments: str) -> Ended:

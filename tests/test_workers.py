@@ -1,6 +1,7 @@
 """Worker processes: a target that misbehaves costs its own case, and no other is lost."""
 
 import collections
+import importlib
 import json
 import os
 import re
@@ -8,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
@@ -23,7 +23,12 @@ from npconv.oracle.protocol import OPS, Implementation
 from npconv.oracle.report import Tally
 from npconv.oracle.run import Ending, Plan, WorkerLostError, run
 from npconv.oracle.suites import suite_named
-from npconv.workers import THREADS, Workers, cluster, isolated, workers
+from npconv.workers import THREADS, Workers, cluster, workers
+
+# pytest's names of test files mean nothing to a worker.
+sys.path.append(str(Path(__file__).parent))
+tasks = importlib.import_module("worker_tasks")
+where, misbehave, nested = tasks.where, tasks.misbehave, tasks.nested
 
 #: The same on every NumPy.
 pytestmark = pytest.mark.once
@@ -197,28 +202,6 @@ def test_run_gives_up_in_workers(monkeypatch: pytest.MonkeyPatch, way: str) -> N
 # ------------------------------------------------------------------- the executor
 
 
-def where(_: Any = None) -> tuple[int, list[str | None]]:
-    """A process, and how many threads its BLAS may take."""
-    return os.getpid(), [os.environ.get(name) for name in THREADS]
-
-
-def misbehave(how: str) -> Any:
-    """Die, hang, raise, or return what cannot travel."""
-    if how == "die":
-        os._exit(5)
-    if how == "hang":
-        time.sleep(600)
-    if how == "raise":
-        raise ValueError("wrong")
-    if how == "lock":
-        return threading.Lock()
-
-    class LocalError(Exception):
-        """An exception that cannot be pickled."""
-
-    raise LocalError("here only")
-
-
 def test_workers_go_on_after_what_cannot_be_answered() -> None:
     """An error, one that cannot travel, a result that cannot, a death: then the next call runs."""
     with Workers(1) as executor:
@@ -269,14 +252,6 @@ def alive(pid: int) -> bool:
     return True
 
 
-def nested() -> int:
-    """Call from a daemonic process, as a worker of Dask is, in a process of its own."""
-    import multiprocessing
-
-    multiprocessing.current_process().daemon = True
-    return isolated(1.0, where)[0]  # type: ignore[no-any-return]
-
-
 def test_a_daemon_may_isolate_too() -> None:
     """A worker whose process is a daemon starts one of its own, which ends with it."""
     with Workers(1) as executor:
@@ -293,17 +268,10 @@ def test_a_daemon_may_isolate_too() -> None:
 # ------------------------------------------------------------------ library and command
 
 
-def deadly(x: Any, w: Any, *rest: Any) -> Any:
-    """End the process where the kernel has extents 2 and 3."""
-    if w.shape[2:] == (2, 3):
-        os._exit(4)
-    return npconv.conv2d(x, w, *rest)
-
-
 def test_check_goes_on_where_a_pool_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool that breaks as a whole costs no result but those of the cases that break it."""
     monkeypatch.setattr("npconv.oracle.check._findings", found_nothing)
-    kernel = sys.modules[__name__].deadly
+    kernel = tasks.deadly
     with ProcessPoolExecutor(1) as pool:
         report = npconv.check(kernel, IDS, executor=pool)
         with pytest.raises(BrokenExecutor):
