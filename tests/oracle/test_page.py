@@ -747,11 +747,19 @@ def test_snippets_repeat_the_failure(tmp_path: Path, backward: str) -> None:
     _, _, page = ran(tmp_path, FAULTY + backward)
     articles = read(page).section("smallest").all("article")
     assert len(articles) == 4
+    exact = 0
     for article in articles:
         code = article.all("details")[0].all("code")[0].text
-        assert "assert_array_equal" in code
-        with pytest.raises(AssertionError, match="Arrays are not equal"):
-            exec(compile(code, "<snippet>", "exec"), {})
+        if "assert_array_equal" in code:
+            exact += 1
+            with pytest.raises(AssertionError, match="Arrays are not equal"):
+                exec(compile(code, "<snippet>", "exec"), {})
+        else:
+            # On a slow machine the diagnosis has no time to find a case of integers.
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                exec(compile(code, "<snippet>", "exec"), {})
+            assert float(said.getvalue()) > 0
+    assert exact > 0
 
 
 def test_a_case_that_was_not_run_again_is_drawn_without_its_result() -> None:
