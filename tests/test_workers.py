@@ -29,6 +29,7 @@ from npconv.workers import THREADS, Workers, cluster, workers
 sys.path.append(str(Path(__file__).parent))
 tasks = importlib.import_module("worker_tasks")
 where, misbehave, nested = tasks.where, tasks.misbehave, tasks.nested
+found_nothing = tasks.found_nothing
 
 #: The same on every NumPy.
 pytestmark = pytest.mark.once
@@ -279,11 +280,6 @@ def test_check_goes_on_where_a_pool_breaks(monkeypatch: pytest.MonkeyPatch) -> N
     assert (report.tally.done, report.tally.cases) == ([(0, 12)], 12)
     assert collections.Counter(f.kind for f in report.failures) == {"crashed": 3}
     assert report.tally.counts["forward"]["passed"] == 9
-
-
-def found_nothing(*_: Any) -> dict[str, Any]:
-    """Probe nothing: it takes seconds, and has tests of its own."""
-    return {}
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -44,3 +44,8 @@ def deadly(x: Any, w: Any, *rest: Any) -> Any:
     if w.shape[2:] == (2, 3):
         os._exit(4)
     return npconv.conv2d(x, w, *rest)
+
+
+def found_nothing(*_: Any) -> dict[str, Any]:
+    """Probe nothing: it takes seconds, and has tests of its own."""
+    return {}
