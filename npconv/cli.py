@@ -22,7 +22,7 @@ import numpy as np
 
 from npconv import __version__, adapters
 from npconv.bounds import parse
-from npconv.console import case_text, counted, duration, lost_text, report_text
+from npconv.console import case_text, lost_text, report_text
 from npconv.oracle.cases import Case
 from npconv.oracle.check import dtypes_named, ops_named, report_on, without_named
 from npconv.oracle.conditions import FEATURES
@@ -36,6 +36,7 @@ from npconv.oracle.report import Report, Tally, merge, read_tally, write_whole
 from npconv.oracle.run import Ending, Plan, WorkerLostError, called, run
 from npconv.oracle.suites import Suite, suite_named
 from npconv.oracle.trial import run_case
+from npconv.oracle.words import counted, duration
 from npconv.workers import TIMEOUT, cluster, terminated_as_interrupt, workers
 
 OK, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130

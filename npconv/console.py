@@ -18,26 +18,13 @@ from npconv.oracle.protocol import OPS
 from npconv.oracle.report import COUNTS, Diagnosis, Report
 from npconv.oracle.run import WorkerLostError
 from npconv.oracle.trial import Outcome, Raised
+from npconv.oracle.words import counted, duration
 
 #: At most so many sorts of failure are shown.
 SHOWN = 12
 
 _NUMBER = re.compile(r"(?<!\w)-?(\d+\.?\d*(e[+-]?\d+)?j?|nan|inf)(?!\w)")
 _TUPLE = re.compile(r"\((#[+-]?#?)?(, #)*,?\)")
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number and its noun."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def report_text(report: Report) -> str:

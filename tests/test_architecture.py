@@ -37,6 +37,7 @@ ORDER = (
     "bounds",
     "compare",
     "oracle/__init__",
+    "oracle/words",
     "oracle/cases",
     "oracle/conditions",
     "oracle/data",

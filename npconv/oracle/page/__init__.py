@@ -26,6 +26,7 @@ from npconv.oracle.report import BINS, COUNTS, Diagnosis, Report
 from npconv.oracle.run import Plan, called
 from npconv.oracle.suites import Suite
 from npconv.oracle.trial import Outcome, run_case
+from npconv.oracle.words import counted, duration
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -209,15 +210,15 @@ _SIGNS = {
 
 def _verdict(report: Report) -> tuple[str, str]:
     """Return the verdict's kind, and one sentence."""
-    tally, cases = report.tally, _counted(report.tally.cases, "case")
+    tally, cases = report.tally, counted(report.tally.cases, "case")
     early = "Interrupted: " if report.interrupted else ""
     early = "Given up: " if report.gave_up else early
     if tally.failures_total:
-        said = f"{tally.failures_total:,} of {_counted(tally.results, 'result')} "
+        said = f"{tally.failures_total:,} of {counted(tally.results, 'result')} "
         said += "fails" if tally.failures_total == 1 else "fail"
         return "fails", f"{early}{said}{' so far' if early else ''}"
     if report.broken:
-        return "fails", f"{_counted(len(report.broken), 'expectation')} broken"
+        return "fails", f"{counted(len(report.broken), 'expectation')} broken"
     if not tally.total("passed"):
         return "nothing", f"{early}nothing was judged".capitalize()
     if early or report.left:
@@ -243,7 +244,10 @@ def _facts(report: Report, repeat: str) -> Markup:
     facts: list[tuple[str, str | Markup]] = [
         ("suite", join(suite, " ", element("code", report.suite_digest))),
         ("cases", done),
-        ("time", f"{_duration(tally.seconds)}, {100 * own:.0f} % of the work npconv's own"),
+        (
+            "time",
+            f"{duration(tally.seconds, tenths=True)}, {100 * own:.0f} % of the work npconv's own",
+        ),
         ("npconv", report.version),
         ("NumPy", environment.get("numpy", "")),
         ("Python", environment.get("python", "")),
@@ -275,18 +279,6 @@ def _contents(present: Sequence[tuple[str, str, Markup]]) -> Markup:
         ),
         aria_label="Contents",
     )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 # ------------------------------------------------------------------------ sections
@@ -469,7 +461,7 @@ def _failures(report: Report) -> Markup:
     notes = []
     further = len(tally.failures) - sum(len(group) for _, group in listed)
     if further:
-        said = f"The JSON report lists {_counted(further, 'further failure')}, of other messages."
+        said = f"The JSON report lists {counted(further, 'further failure')}, of other messages."
         notes.append(element("p", said, class_="note"))
     if tally.failures_total > len(tally.failures):
         note = element(
@@ -560,7 +552,7 @@ def _errors(report: Report) -> Markup:
             continue
         over = sum(count for number, count in counts.items() if number > 0)
         total = sum(counts.values())
-        facts = f"{_counted(total, 'result')} judged by a bound, {over:,} beyond it."
+        facts = f"{counted(total, 'result')} judged by a bound, {over:,} beyond it."
         worst = tally.worst.get(op)
         if worst is not None:
             facts += f" The largest ratio that passed is {worst.ratio:.3g}."
@@ -609,7 +601,7 @@ def _left_out(report: Report) -> Markup:
     total = sum(report.tally.left_out.values())
     note = element(
         "p",
-        f"{_counted(total, 'case')} of the suite lie outside of what the target says that it "
+        f"{counted(total, 'case')} of the suite lie outside of what the target says that it "
         "supports, or of the options given. Each is counted once, for its first reason.",
     )
     return join(note, _table(["reason", "cases"], rows, numbers=("cases",)))
