@@ -2,11 +2,9 @@
 
 import functools
 import multiprocessing
-from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,41 +19,13 @@ from npconv.oracle.report import Range, Tally, read_tally
 from npconv.oracle.run import LOST_IN_A_ROW, Ending, Loss, Plan, WorkerLostError, run
 from npconv.oracle.suites import suite_named
 from npconv.oracle.trial import Outcome, run_case
+from tests.targets_for_tests import altered, raising
 
 #: The same on every NumPy.
 pytestmark = pytest.mark.once
 
 #: A share of quick with legal, illegal, unasked and masked cases.
 SHARE = "quick[::9]"
-
-Change = Callable[[Any], Any]
-
-
-def same(result: Any) -> Any:
-    """Change nothing."""
-    return result
-
-
-def altered(forward: Change = same, backward: Change = same, **others: Any) -> SimpleNamespace:
-    """Change each output of npconv, and each gradient that is not None."""
-
-    def conv2d(*arguments: Any) -> Any:
-        return forward(npconv.conv2d(*arguments))
-
-    def conv2d_backward(*arguments: Any) -> Any:
-        results = npconv.conv2d_backward(*arguments)
-        return tuple(None if result is None else backward(result) for result in results)
-
-    return SimpleNamespace(**{"conv2d": conv2d, "conv2d_backward": conv2d_backward, **others})
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    """Make a function that raises."""
-
-    def function(*_: Any) -> Any:
-        raise error
-
-    return function
 
 
 def one_up(result: Any) -> Any:

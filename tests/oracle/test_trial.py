@@ -16,40 +16,11 @@ from npconv.oracle.data import operands
 from npconv.oracle.judge import Failure
 from npconv.oracle.protocol import OPS, Implementation
 from npconv.oracle.trial import Outcome, printing_aside, run_case
+from tests.targets_for_tests import Change, altered, raising, same
 
 CASE = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0")
 MASKED = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m010-float32-packed-reals-seed0")
 ILLEGAL = Case.from_id("n2c4f6g2-7x9-k3x2-s0x1-p1x0-d1x2-bias-m111-float32-packed-integers-seed0")
-
-
-Change = Callable[[Any], Any]
-
-
-def same(result: Any) -> Any:
-    """Change nothing."""
-    return result
-
-
-def altered(forward: Change = same, backward: Change = same, **others: Any) -> SimpleNamespace:
-    """Change each output of npconv, and each gradient that is not None."""
-
-    def conv2d(*arguments: Any) -> Any:
-        return forward(npconv.conv2d(*arguments))
-
-    def conv2d_backward(*arguments: Any) -> Any:
-        results = npconv.conv2d_backward(*arguments)
-        return tuple(None if result is None else backward(result) for result in results)
-
-    return SimpleNamespace(**{"conv2d": conv2d, "conv2d_backward": conv2d_backward, **others})
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    """Make a function that raises."""
-
-    def function(*_: Any) -> Any:
-        raise error
-
-    return function
 
 
 def told(outcome: Outcome) -> dict[str, Any]:
