@@ -10,7 +10,6 @@ process, less what the result takes.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import platform
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import npconv
+from benchmarks.memory import work_space
 from npconv import exact
 
 #: name: batch, channels, height, width, features, kernel, stride, padding, groups
@@ -79,29 +79,12 @@ def medians(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
     return [statistics.median(kept) for kept in times]
 
 
-def peak() -> int:
-    """Return the peak resident size of this process in bytes (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def memory(layer: str, dtype: str, operation: str) -> float:
     """Run one call in this process and return its working memory in MiB."""
     given, parameters = arrays(layer, dtype)
-    # What is loaded and set up once is not working memory: code, BLAS's own buffers.
     small = np.ones((1, 1, 64, 64), dtype)
     exact.conv2d_backward(small, small, small[..., :1, :1])
-    np.matmul(np.ones((512, 512)), np.ones((512, 512)))
-    run = call(exact, operation, given, parameters)
-    # Memory that is free but still resident would be used again unseen.
-    ctypes.CDLL(None).malloc_trim(0)
-    # Writing 5 to this file sets the peak back to the present size.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = peak()
-    result = run()
-    return float(peak() - before - result.nbytes) / 2**20
+    return work_space(call(exact, operation, given, parameters))[1]
 
 
 def measured_memory(layer: str, dtype: str, operation: str) -> float | None:

@@ -5,8 +5,7 @@
 
 All candidates of a layer are called in turn in one process, each after an untimed call of its
 own, so that the machine's other work meets all alike; medians and minima are kept. Memory is
-that of the operating system's accounts: one process that holds arguments and result, and one
-that makes the call, each with its own peak.
+that of the operating system's accounts: a process' peak in a call beyond what it held before.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import json
 import math
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.memory import work_space
 from benchmarks.peers import OPERATIONS, PEERS, Call, Layer, problem
 from npconv import exact
 
@@ -213,32 +212,19 @@ def measured_growth(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def peak(title: str, dtype: str, module: str, operation: str, only_hold: bool) -> int:
-    """Return this process' peak in bytes: with arguments and result, or of the call."""
-    layer = LARGE[title]
-    given = problem(layer, dtype)
-    # What is loaded and set up once is no work space: code, BLAS's own buffers.
-    small = peers.of_npconv(problem(Layer(1, 2, 8, 3, 3), dtype), "backward", MODULES[module])
-    small()
-    np.matmul(np.ones((512, 512)), np.ones((512, 512)))
-    shape = {
-        "forward": given.grad_output.shape,
-        "grad_input": given.input.shape,
-        "grad_weight": given.weight.shape,
-    }[operation]
-    if only_hold:
-        result = np.ones(shape, dtype)
-    else:
-        result = peers.of_npconv(given, operation, MODULES[module])()
-    assert result.shape == shape
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def own_work_space(title: str, dtype: str, module: str, operation: str) -> dict[str, float]:
+    """Return the work space of one call in this process, and what was held before it."""
+    given = problem(LARGE[title], dtype)
+    peers.of_npconv(problem(Layer(1, 2, 8, 3, 3), dtype), "backward", MODULES[module])()
+    held, space = work_space(peers.of_npconv(given, operation, MODULES[module]))
+    return {"held_mib": held, "mib": space}
 
 
 MODULES: dict[str, Any] = {"npconv": peers.npconv, "npconv.exact": exact}
 
 
 def measured_memory(only: str) -> list[dict[str, Any]]:
-    """Measure the work space of large calls, each in processes of its own."""
+    """Measure the work space of large calls, each in a process of its own."""
     rows = []
     for title in LARGE:
         if only not in title:
@@ -248,16 +234,15 @@ def measured_memory(only: str) -> list[dict[str, Any]]:
         ]:
             if module == "npconv.exact" and dtype == "float64":
                 continue
-            peaks = []
-            for mode in ("hold", "call"):
-                command = [sys.executable, "-m", "benchmarks.layers", "--peak"]
-                command += [title, dtype, module, operation, mode]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                peaks.append(int(done.stdout))
-            space = (peaks[1] - peaks[0]) / 2**20
+            command = [sys.executable, "-m", "benchmarks.layers", "--work-space"]
+            command += [title, dtype, module, operation]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             row = {"layer": title, "dtype": dtype, "module": module, "operation": operation}
-            rows.append(row | {"held_mib": round(peaks[0] / 2**20, 1), "mib": round(space, 1)})
-            print(f"{title:28} {module:13} {dtype} {operation:12} {space:8.1f} MiB", flush=True)
+            row |= json.loads(done.stdout)
+            rows.append(row)
+            print(
+                f"{title:28} {module:13} {dtype} {operation:12} {row['mib']:8.1f} MiB", flush=True
+            )
     return rows
 
 
@@ -272,15 +257,15 @@ def mean_ratio(rows: list[dict[str, Any]], over: str, operation: str, own: str) 
         return None
     worst = max(ratios, key=lambda layer: ratios[layer])
     mean = math.exp(statistics.fmean(math.log(r) for r in ratios.values()))
-    return {"mean": round(mean, 3), "largest": round(ratios[worst], 3), "at": worst}
+    return {"mean": float(f"{mean:.3g}"), "largest": float(f"{ratios[worst]:.3g}"), "at": worst}
 
 
 def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the geometric means of npconv's time over each peer's."""
+    """Return the geometric means of npconv's time over each peer's, and of the limit's."""
     found = []
+    pairs = [("npconv float32" if p.endswith("32") else "npconv float64", p) for p in PEERS]
     for operation in OPERATIONS:
-        for over in PEERS:
-            own = "npconv float32" if over.endswith("32") else "npconv float64"
+        for own, over in [("matrix product", "torch float64"), *pairs]:
             ratio = None if over == own else mean_ratio(rows, over, operation, own)
             if ratio is not None:
                 found.append({"operation": operation, "of": own, "over": over} | ratio)
@@ -353,14 +338,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", metavar="TEXT", help="layers that hold this text")
     parser.add_argument("--peers", metavar="A,B", help=f"of {', '.join(PEERS)}")
-    parser.add_argument("--parts", metavar="A,B", default=",".join(PARTS))
+    parser.add_argument(
+        "--parts",
+        metavar="A,B",
+        default=",".join(PARTS),
+        help="the others that FILE holds are kept",
+    )
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--work-space", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.peak:
-        print(peak(*options.peak[:4], options.peak[4] == "hold"))
+    if options.work_space:
+        print(json.dumps(own_work_space(*options.work_space)))
         return
     if any(os.environ.get(name) != value for name, value in SETTINGS.items()):
         # Threads are counted when a library is loaded.
@@ -379,10 +369,16 @@ def main() -> None:
 
         torch.set_num_threads(2)
     parts = options.parts.split(",")
-    report: dict[str, Any] = {
+    run = {
         "command": " ".join(["python -m benchmarks.layers", *sys.argv[1:]]),
         "environment": environment(),
         "skipped": missing,
+    }
+    kept: dict[str, Any] = {}
+    if options.json and options.json.exists():
+        kept = json.loads(options.json.read_text(encoding="utf-8"))
+    report: dict[str, Any] = kept | {
+        "runs": kept.get("runs", {}) | dict.fromkeys(parts, run),
         "shapes": {title: vars(layer) for title, layer in (LAYERS | LARGE).items()},
         "columns": "milliseconds; means are geometric, of npconv's median over the peer's",
     }

@@ -28,10 +28,10 @@ DType = np.dtype[Any]
 Slices = tuple[slice, ...]
 Blocks = Iterator[tuple[Slices, Array]]
 
-#: Elements of a buffer of columns or products, 8 MiB: small enough for the cache, large enough
-#: for the matrix product. A block of the weight may have four times as many, one of its gradient
-#: twice. Complex numbers and Python ints take more room, and get fewer.
-BUFFER = 2**20
+#: Elements of a buffer of columns or products, 4 MiB: small enough for the cache, large enough
+#: for the matrix product. A block of the weight may have eight times as many, one of its gradient
+#: four times. Complex numbers and Python ints take more room, and get fewer.
+BUFFER = 2**19
 #: Positions of a block before groups share one.
 RUN = 2**10
 
@@ -95,9 +95,9 @@ def weight_gradient(
     taps, room = math.prod(geometry.kernel), Room()
     buffer = _buffer(carried)
     channels = max(1, min(geometry.group_in, buffer // 64 // taps))
-    features = _even(geometry.group_out, 2 * buffer // (channels * taps))
+    features = _even(geometry.group_out, 4 * buffer // (channels * taps))
     groups, positions = _plan(geometry, max(channels * taps, features), buffer)
-    groups = max(1, min(groups, 2 * buffer // (features * channels * taps)))
+    groups = max(1, min(groups, 4 * buffer // (features * channels * taps)))
     whole = tuple(slice(None) for _ in geometry.axes)
     for g, f, c in itertools.product(
         _parts(geometry.groups, groups),
@@ -144,7 +144,7 @@ def _correlate(
     buffer = _buffer(carried)
     channels = _parts(geometry.group_in, buffer // 64 // taps)
     depth = length(channels[0]) * taps
-    features = _even(geometry.group_out, 4 * buffer // max(1, geometry.group_in * taps))
+    features = _even(geometry.group_out, 8 * buffer // max(1, geometry.group_in * taps))
     groups, positions = _plan(geometry, max(depth, features), buffer)
     for g, f in itertools.product(
         _parts(geometry.groups, groups), _parts(geometry.group_out, features)
@@ -348,7 +348,7 @@ def _meetings(
 
 def _packed(array: Array, carried: DType) -> Array:
     """Load `array` packed: strides decide the order of summation, and so the last bits."""
-    return np.ascontiguousarray(formats.load(array, carried))
+    return formats.load(array, carried, "C")
 
 
 def _rows(w: Array, carried: DType) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -130,9 +130,9 @@ def load_dtype(dtype: DType, carried: DType) -> DType:
     return INT64 if carried == UINT64 and dtype.kind == "i" else carried
 
 
-def load(array: Array, carried: DType) -> Array:
+def load(array: Array, carried: DType, order: Literal["C", "K"] = "K") -> Array:
     """Return `array` in the dtype `carried`, converted exactly; a view where nothing changes."""
-    stored = array.astype(load_dtype(array.dtype, carried), copy=False)
+    stored = array.astype(load_dtype(array.dtype, carried), order, copy=False)
     return stored if stored.dtype == carried else stored.view(carried)
 
 
