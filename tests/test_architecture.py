@@ -75,6 +75,8 @@ ORDER = (
     "oracle/page/parameters",
     "oracle/page/__init__",
     "adapters/tensors",
+    "adapters/layouts",
+    "adapters/onnx_models",
     "adapters/*_adapter",
     "adapters/__init__",
     "strategies",

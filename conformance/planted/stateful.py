@@ -271,7 +271,8 @@ class AxisPlan(Changed):
             positions(axis, **{self.field: value})
             for axis, value in zip(batched.geometry.axes, former, strict=True)
         )
-        found = over(batched, op, rows, columns)
+        with np.errstate(all="ignore"):
+            found = over(batched, op, rows, columns)
         return right if found is None else found.reshape(right.shape)
 
 

@@ -879,7 +879,13 @@ _SHAPES = (
         "one column with a stride or padding",
         "a plane of one column, strided or padded along the axis of one",
         "width == 1 and (stride_w > 1 or padding_left > 0)",
-        shapes=("n2c3f4g1-6x1-k3x2-s1x2-p0x1-d1x1", "n2c4f4g2-6x1-k2x1-s2x3-p0x0-d1x1"),
+        shapes=(
+            "n2c3f4g1-6x1-k3x2-s1x2-p0x1-d1x1",
+            "n2c4f4g2-6x1-k2x1-s2x3-p0x0-d1x1",
+            "n1c3f4g1-1x1-k3x2-s1x1-p1x1-d1x1",
+            "n2c4f6g2-1x1-k2x3-s1x2-p1x2-d1x1",
+        ),
+        reported=("pytorch/pytorch#55381",),
     ),
     Family(
         "everything of one",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import numpy as np
 
 from npconv.geometry import shown
 from npconv.oracle.cases import Case
+from npconv.oracle.conditions import Condition
 from npconv.oracle.expectations import Expectations
 from npconv.oracle.judge import STATUSES, Failure, Verdict
 from npconv.oracle.probe import Finding
@@ -475,7 +477,7 @@ _SHARED = {
 
 
 def read_report(path: str | os.PathLike[str]) -> Report:
-    """Read what `Report.write` wrote, but for diagnoses; raise ValueError for anything else."""
+    """Read what `Report.write` wrote; raise ValueError for anything else."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         part, parts = found["shard"]
@@ -498,6 +500,10 @@ def read_report(path: str | os.PathLike[str]) -> Report:
             (int(part), int(parts)),
             None if expected is None else Expectations.of_list(expected)[0],
             int(found["length"]),
+            diagnoses=tuple(
+                Diagnosis(**{**each, "others": tuple(each["others"])})
+                for each in found["diagnoses"]
+            ),
         )
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(
@@ -571,7 +577,8 @@ def _shard(report: Report) -> str:
 def merge(paths: Sequence[str | os.PathLike[str]]) -> Report:
     """Join reports on parts of one run, each case in one of them.
 
-    Seconds add up, what differs in the environment is listed, and of diagnoses none are kept.
+    Seconds add up, and what differs in the environment is listed. Diagnoses that name the same are
+    one; where conditions differ, it has the one that most of the kept failures fulfil.
 
     Raises
     ------
@@ -616,7 +623,53 @@ def merge(paths: Sequence[str | os.PathLike[str]]) -> Report:
             for op in OPS
             if any(op in each for each in findings)
         },
+        diagnoses=_joined_diagnoses([report.diagnoses for _, report in reports], total),
     )
+
+
+def _joined_diagnoses(parts: Sequence[Sequence[Diagnosis]], total: Tally) -> tuple[Diagnosis, ...]:
+    """Join the diagnoses of the parts of a run: those of one operation and cause are one."""
+    causes: dict[tuple[str, str], list[Diagnosis]] = {}
+    for diagnosis in itertools.chain.from_iterable(parts):
+        illegal = "illegal" if diagnosis.condition == "illegal" else None
+        cause = diagnosis.op, diagnosis.suspect or illegal or diagnosis.says
+        causes.setdefault(cause, []).append(diagnosis)
+    found = []
+    for (op, _), alike in causes.items():
+        counts = total.counts[op]
+        looked = [max((d.of for d in part if d.op == op), default=0) for part in parts]
+        joined = replace(
+            _representative(op, alike, total),
+            explains=sum(d.explains for d in alike),
+            of=max(sum(looked), sum(d.of for d in alike)),
+            failing=counts["failed"],
+            asked=sum(counts.values()),
+        )
+        found.append(joined)
+    return tuple(sorted(found, key=lambda d: (OPS.index(d.op), -d.explains)))
+
+
+def _representative(op: str, alike: Sequence[Diagnosis], total: Tally) -> Diagnosis:
+    """Return one of several diagnoses of one cause, with the condition that holds for most."""
+    smallest = min((d.smallest for d in alike), key=_plainness)
+    shown = next(d for d in alike if d.smallest == smallest)
+    example = {name: getattr(shown, name) for name in ("smallest", "test", "drawing")}
+    first = max(alike, key=lambda d: d.explains)
+    if len({d.condition for d in alike}) == 1:
+        missed, extra = sum(d.missed for d in alike), sum(d.extra for d in alike)
+        whole = not any(d.sample for d in alike)
+        sample = 0 if whole else sum(d.sample or d.failing for d in alike)
+        return replace(first, missed=missed, extra=extra, sample=sample, **example)
+    cases = [Case.from_id(failure.case) for failure in total.failures if failure.op == op]
+    cases = [case for case in cases if case.illegal is None]
+
+    def outside(diagnosis: Diagnosis) -> int:
+        condition = Condition.parse(diagnosis.condition or "True")
+        return sum(not condition.holds(case) for case in cases)
+
+    few = 0.04 * len(cases)
+    first = min(alike, key=lambda d: (outside(d) > few, d.condition is None, outside(d)))
+    return replace(first, missed=outside(first), sample=len(cases), **example)
 
 
 def _read_failure(found: Mapping[str, Any]) -> Failure:

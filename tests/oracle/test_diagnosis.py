@@ -1,6 +1,7 @@
 """The diagnosis: conditions, suspects, descriptions, smallest cases, and no word on the right."""
 
 import random
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,17 @@ from npconv.console import report_text
 from npconv.oracle.cases import Case
 from npconv.oracle.conditions import Condition
 from npconv.oracle.data import framed, operands
-from npconv.oracle.diagnosis import describe, diagnose, example, matching, probing, rules
+from npconv.oracle.diagnosis import (
+    describe,
+    diagnose,
+    example,
+    experiments,
+    matching,
+    probing,
+    rules,
+)
 from npconv.oracle.diagnosis.shrink import shrink, smaller
-from npconv.oracle.diagnosis.sights import Bench, Sight
+from npconv.oracle.diagnosis.sights import Bench, Sight, effort
 from npconv.oracle.judge import Failure, expect
 from npconv.oracle.protocol import GRADIENTS, OPS, Implementation
 from npconv.oracle.report import Diagnosis, Tally, Worst
@@ -41,6 +50,8 @@ CONDITIONS = (
     "stride_h != stride_w and groups > 1 and bias",
     "groups > 1 and stride_h > 1 or bias and dilation_w > 2",
     "out_height * out_width % 4 != 0",
+    "layout != 'packed' and laid_out in ('all', 'weight')",
+    "groups > 1 and stride_h > 1 or bias and dilation_w > 2 or batch == 1 and kernel_w > 3",
 )
 
 
@@ -106,7 +117,7 @@ def diagnosed(target: Any, suite: Any = "quick[::3]", **options: Any) -> tuple[D
     plan = Plan(lambda it: Implementation.of(it, "mine"), target, suite, **options)
     tally = Tally()
     run(plan, tally)
-    return diagnose(plan, tally, 60.0)
+    return diagnose(plan, tally, 600.0)
 
 
 # ------------------------------------------------------------------ conditions
@@ -135,6 +146,18 @@ def test_exceptions_are_counted() -> None:
     best = rules.find(failing, passing)[0]
     assert Condition.parse(best.text).holds(inside[0])
     assert (best.text, best.missed, best.extra) == ("groups > 1", len(outside[::200]), 5)
+
+
+def test_a_rule_with_a_reason_comes_first_where_it_holds_as_well() -> None:
+    """A suspect's condition is told before a plainer one that the cases cannot tell from it."""
+    reason = "stride_h > 1 and out_height > 1 or stride_w > 1 and out_width > 1"
+    failing = [case for case in CASES if case.stride[0] > 2 and case.geometry.out[0] > 1][:20]
+    passing = [case for case in CASES if case.stride == (1, 1)][:200]
+    assert rules.find(failing, passing)[0].text != reason
+    assert rules.find(failing, passing, given=[reason])[0].text == reason
+    # A condition of the implementation's own contradicts it.
+    passing = [case for case in CASES if case.stride[0] < 3]
+    assert rules.find(failing, passing, given=[reason])[0].text == "stride_h > 2"
 
 
 def test_no_rule_where_nothing_separates() -> None:
@@ -170,7 +193,53 @@ def test_probing_cases_tell_rules_apart() -> None:
     assert 0 < len(bench.outcomes) <= 10
 
 
+def test_a_probing_case_that_cannot_show_the_fault_says_nothing() -> None:
+    """What passes tells rules apart only where the fault would show."""
+    failing = [case for case in CASES if case.stride[1] > 1 and case.bias]
+    passing = [case for case in CASES if case.stride == (1, 1) and case.bias]
+    both = [rules.Rule("stride_h > 1 or stride_w > 1", 0, 0, 8.0),
+            rules.Rule("stride_w > 1", 0, 0, 9.0)]  # fmt: skip
+    target = Faulty(("bias-added-twice", lambda p: p.stride[1] > 1 and p.bias is not None))
+    end = time.perf_counter() + 60
+    bench = Bench(Implementation.of(target, "mine"), ("forward",), None, end)
+    told = probing.settled(bench, "forward", both, failing, passing, end)
+    assert told[0].text == "stride_w > 1"
+    told = probing.settled(bench, "forward", both, failing, passing, end, lambda _: False)
+    assert told[0].text == "stride_h > 1 or stride_w > 1"
+
+
+def test_probing_cases_are_small() -> None:
+    """One case's many channels are never put together with another's many images."""
+    many = [case for case in CASES if case.in_channels < 4][:20]
+    large = [replace(case, batch=60_000) for case in many]
+    wide = [replace(case, extents=(3, 70_000)) for case in many if case.kernel[0] < 3]
+    rng = random.Random(1)
+    made = list(probing._between(rng, large, wide))
+    assert max(map(effort, made)) <= 2_000_000
+    assert len(made) > 50
+
+
 # ------------------------------------------------------------------ suspects
+
+
+def test_of_suspects_that_fit_the_one_to_the_bit_comes_first() -> None:
+    """Within the bound of reals two faults give a result; one of them gives its bits."""
+    case = Case.from_id(PLAIN.id.replace("float64", "float32").replace("integers", "reals"))
+    right = named("bias-added-twice")
+
+    def off(p: Problem, op: str) -> Any:
+        """Return that fault's result, its last bit changed."""
+        found = right.results(p, op)
+        assert found is not None
+        return np.nextafter(found, np.float32(np.inf))
+
+    near = replace(right, name="near", results=off)
+    target = Faulty((right.name, always))
+    bench = Bench(Implementation.of(target, "mine"), ("forward",), None, time.perf_counter() + 60)
+    seen = bench.sight(case, "forward")
+    assert seen is not None
+    assert matching.gives(near, seen)
+    assert matching.match([seen], [], [near, right])[0].fault.name == right.name
 
 
 def test_a_fault_on_a_condition_of_its_own_is_named_with_it() -> None:
@@ -231,6 +300,42 @@ def test_conforming_implementations_are_not_diagnosed() -> None:
     """Nothing is said of what is right, and nothing is run."""
     target = Faulty()
     assert diagnosed(target) == ()
+
+
+def test_what_is_raised_in_other_words_is_told_apart() -> None:
+    """Two exceptions have each their condition, also sys.exit, which ends no diagnosis."""
+
+    class Raising(Faulty):
+        def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+            if parameters[-1] == 2:
+                sys.exit(f"no groups for {x.shape}")
+            if parameters[0][1] > 2:
+                raise ValueError(f"stride {parameters[0]}")
+            return super().conv2d(x, w, b, *parameters)
+
+    illegal, *found = diagnosed(Raising(), "quick", ops=("forward",))
+    assert illegal.says.startswith("illegal calls end in SystemExit: no groups for ")
+    exits = next(d for d in found if "SystemExit" in d.says)
+    raises = next(d for d in found if "ValueError" in d.says)
+    assert (len(found), exits.condition) == (2, "groups == 2")
+    held = Condition.parse(raises.condition)
+    strided = [case for case in CASES if case.groups != 2]
+    assert all(held.holds(case) == (case.stride[1] > 2) for case in strided), raises.condition
+
+
+def test_a_case_that_no_window_reaches_is_no_evidence() -> None:
+    """Where all products are zero, results are right whatever is wrong with the sums."""
+
+    class Opposite(Faulty):
+        def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+            return npconv.conv2d(x, -w, b, *parameters)
+
+    far = Case(1, 2, 3, 1, (1, 1), (1, 1), (5, 5), (2, 2), (1, 1), True, "111", "float64", "packed",
+               "integers", 0)  # fmt: skip
+    near = replace(far, padding=(0, 0))
+    suite = tuple(replace(case, seed=seed).id for case in (far, near) for seed in range(30))
+    (found,) = diagnosed(Opposite(), suite, ops=("forward",))
+    assert (found.failing, found.asked, found.condition) == (30, 60, None)
 
 
 def test_nothing_runs_again_where_it_may_crash() -> None:
@@ -314,6 +419,28 @@ class Late(Accumulating):
         return former.copy()
 
 
+class Unwritten(Accumulating):
+    """Leaves the last row as the memory was, which at times holds what is right."""
+
+    def conv2d(self, *arguments: Any) -> Any:
+        """Return a copy with another last row, but for every fourth call."""
+        found = Faulty.conv2d(self, *arguments).copy()
+        if self.calls % 4:
+            found[..., -1, :] = self.calls
+        return found
+
+
+class Racing(Accumulating):
+    """Gives another element wrong at each call, and none at every fourth."""
+
+    def conv2d(self, *arguments: Any) -> Any:
+        """Return a copy with one wrong element."""
+        found = Faulty.conv2d(self, *arguments).copy()
+        if self.calls % 4 and found.size:
+            found.reshape(-1)[7 * self.calls % found.size] += 1
+        return found
+
+
 class Masked(Faulty):
     """Returns every gradient, asked for or not."""
 
@@ -339,6 +466,8 @@ class Refusing(Faulty):
     [
         (Accumulating, "forward", "accumulates-onto-the-last-result"),
         (Late, "forward", "last-result-returned"),
+        (Unwritten, "forward", "last-row-unwritten"),
+        (Racing, "forward", "race-on-the-output"),
         (Masked, "grad_input", "mask-ignored"),
         (Refusing, "forward", "empty-batch-refused"),
     ],
@@ -349,6 +478,18 @@ def test_what_no_single_result_shows_is_found_by_experiments(
     """State left by calls, masks that are not followed and refusals have their names."""
     found = diagnosed(target(), "quick", ops=(op,))
     assert found[0].suspect == name
+
+
+def test_an_experiment_outlives_a_call_that_ends_python() -> None:
+    """A target that calls sys.exit has no answer; the diagnosis goes on."""
+
+    class Exiting(Faulty):
+        def wrong(self, problem: Problem, op: str, right: Any) -> Any:
+            sys.exit(f"{op} of {problem.input.shape} and {right is None}")
+
+    bench = Bench(Implementation.of(Exiting(), "mine"), OPS, None, time.perf_counter() + 600)
+    for op in OPS:
+        assert experiments.on_values(bench, [PLAIN], op, list(OPS)) is None
 
 
 # ------------------------------------------------------------------ descriptions
@@ -398,12 +539,31 @@ def test_descriptions_are_true(change: Callable[[Any], Any], said: str) -> None:
     assert said in describe.describe([sight(case, "forward", change) for case in cases])
 
 
+@pytest.mark.parametrize("factor", [-1.0, 1.125, 3.0])
+def test_a_factor_is_told_of_inexact_data(factor: float) -> None:
+    """Within the bound of reals a plain factor is told, and rounding is none."""
+    cases = [Case.from_id(PLAIN.id.replace("integers", "reals").replace("seed0", f"seed{seed}"))
+             for seed in range(3)]  # fmt: skip
+    said = describe.describe([sight(case, "forward", lambda y: y * factor) for case in cases])
+    assert ("opposite sign" if factor == -1 else "times what is right") in said
+    rounded = [sight(case, "forward", lambda y: y * (1 + 2.0**-9)) for case in cases]
+    assert "times what is right" not in describe.describe(rounded)
+
+
 def test_terms_left_out_are_described() -> None:
     """Sums without one kernel row, or one image, say so."""
 
     def without_row(case: Case) -> Sight:
         weight = operands(case).weight.copy()
         weight[..., -1, :] = 0
+        problem = replace(Problem.of(case, operands(case)), weight=weight)
+        got = npconv.conv2d(problem.input, weight, problem.bias, *case.parameters)
+        return sight(case, "forward", lambda _: got)
+
+    def without_centre(case: Case) -> Sight:
+        case = replace(case, kernel=(3, 3))
+        weight = operands(case).weight.copy()
+        weight[..., 1, 1] = 0
         problem = replace(Problem.of(case, operands(case)), weight=weight)
         got = npconv.conv2d(problem.input, weight, problem.bias, *case.parameters)
         return sight(case, "forward", lambda _: got)
@@ -416,6 +576,9 @@ def test_terms_left_out_are_described() -> None:
         return sight(case, "grad_weight", lambda _: got)
 
     cases = [replace(PLAIN, seed=seed, batch=3) for seed in range(3)]
+    assert "the central tap of the kernel is left out of the sums" in describe.describe(
+        [*map(without_centre, cases)]
+    )
     assert "the last kernel row is left out" in describe.describe([*map(without_row, cases)])
     assert "the first image is left out" in describe.describe([*map(without_image, cases)])
 

@@ -24,6 +24,7 @@ from npconv.oracle.report import (
     COUNTS,
     KEPT,
     REASONS,
+    Diagnosis,
     Report,
     Result,
     Tally,
@@ -541,6 +542,79 @@ def test_merged_report_names_every_machine(tmp_path: Path) -> None:
     joined = merge([first, second]).environment
     own = environment("kernel 1.0")
     assert joined == {**own, "cpu": f"{own['cpu']}; another"}
+
+
+def diagnosis(suspect: str | None, condition: str | None, **others: Any) -> Diagnosis:
+    """A diagnosis of the forward operation."""
+    values = {
+        "op": "forward", "suspect": suspect, "says": "is wrong", "explains": 3, "of": 4,
+        "failing": 7, "asked": 9, "condition": condition, "missed": 1, "extra": 2, "sample": 0,
+        "smallest": IDS[5], "others": ("another",),
+    }  # fmt: skip
+    return Diagnosis(**{**values, **others})
+
+
+def merged_diagnoses(folder: Path, *parts: Sequence[Diagnosis]) -> Report:
+    """Merge two parts of a run that have these diagnoses."""
+    paths = parts_of(folder, [0, 20, 40])
+    for path, diagnoses in zip(paths, parts, strict=True):
+        replace(read_report(path), diagnoses=tuple(diagnoses)).write(path)
+    return merge(paths)
+
+
+def test_diagnoses_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """A report's diagnoses come back from its file."""
+    path = tmp_path / "report.json"
+    written = (diagnosis("a-fault", "groups > 1"), diagnosis(None, None, test="x", others=()))
+    report_of(FULL, diagnoses=written).write(path)
+    assert read_report(path).diagnoses == written
+
+
+def test_merged_diagnoses_of_one_cause_are_one(tmp_path: Path) -> None:
+    """What parts looked at adds up; another cause stands beside, what explains most first."""
+    rare = diagnosis("rare", "bias", explains=1, of=4, sample=2)
+    joined = merged_diagnoses(
+        tmp_path,
+        [rare, diagnosis("a-fault", "groups > 1", explains=3, of=4)],
+        [diagnosis("a-fault", "groups > 1", explains=5, of=6, missed=4, smallest=IDS[0])],
+    )
+    counts = joined.tally.counts["forward"]
+    first, second = joined.diagnoses
+    assert (first.suspect, first.explains, first.of) == ("a-fault", 8, 10)
+    assert (first.missed, first.extra, first.sample) == (5, 4, 0)
+    assert first.smallest == min(IDS[0], IDS[5], key=lambda text: Case.from_id(text).plainness)
+    assert (first.failing, first.asked) == (counts["failed"], sum(counts.values()))
+    # Of the second part's six results none was given by it.
+    assert (second.suspect, second.explains, second.of, second.sample) == ("rare", 1, 10, 2)
+
+
+def test_merged_diagnosis_has_the_condition_that_most_failures_fulfil(tmp_path: Path) -> None:
+    """Of conditions that differ, one that the failures of all parts contradict least is told."""
+    many, none = "batch >= 0", "batch < 0"
+    joined = merged_diagnoses(
+        tmp_path,
+        [diagnosis("a-fault", none, explains=9, of=9)],
+        [diagnosis("a-fault", many), diagnosis("a-fault", None, explains=8, of=8)],
+    )
+    failing = [failure for failure in joined.failures if failure.op == "forward"]
+    legal = [failure for failure in failing if Case.from_id(failure.case).illegal is None]
+    (found,) = joined.diagnoses
+    assert (found.condition, found.missed, found.sample) == (many, 0, len(legal))
+    assert found.explains == 20
+    assert found.explains <= found.of
+
+
+def test_a_merged_condition_that_failures_contradict_is_not_told(tmp_path: Path) -> None:
+    """Where one part found none, and the other's does not hold elsewhere, there is none."""
+    parts = [[diagnosis("a-fault", condition)] for condition in ("batch < 0", None)]
+    assert [d.condition for d in merged_diagnoses(tmp_path, *parts).diagnoses] == [None]
+
+
+def test_merged_diagnoses_of_illegal_calls_are_one(tmp_path: Path) -> None:
+    """Which rules are broken may differ from part to part."""
+    parts = [[diagnosis(None, "illegal", says=f"accepted: {rule}")] for rule in ("this", "that")]
+    (found,) = merged_diagnoses(tmp_path, *parts).diagnoses
+    assert (found.condition, found.explains) == ("illegal", 6)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from npconv.bounds import default_for
@@ -21,12 +22,14 @@ from npconv.oracle.diagnosis import (
     shrink,
 )
 from npconv.oracle.diagnosis.sights import Bench, Sight, spread
+from npconv.oracle.judge import Failure
 from npconv.oracle.probe import Finding
 from npconv.oracle.protocol import GRADIENTS, OPS
 from npconv.oracle.report import Diagnosis, Tally
 from npconv.oracle.run import Plan
 from npconv.oracle.suspects import CATALOGUE
 from npconv.oracle.suspects.fault import Fault, Problem
+from npconv.oracle.suspects.tools import positions
 
 __all__ = ["diagnose"]
 
@@ -37,7 +40,7 @@ _HELD, _LOOKED = 24, 6000
 #: Passing cases that are looked at for whether a suspect shows in them.
 _MET = 300
 #: Seconds that a diagnosis may take at the least, whatever the run took.
-LEAST = 3.0
+LEAST = 2.0
 #: Kinds of failure whose results are compared with those of known faults.
 _VALUES = ("values", "nonfinite", "shape", "dtype")
 
@@ -127,6 +130,8 @@ class _Everything:
         if not empty and (case.batch == 0 or case.in_channels == 0):
             return False
         if op != "forward" and not case.output_mask[GRADIENTS.index(op)]:
+            return False
+        if op != "grad_bias" and not empty and not _reaches(case):
             return False
         return self.plan.leaves_out(case, self.supports) is None
 
@@ -223,7 +228,7 @@ class _Operation:
         kinds = collections.defaultdict(list)
         for failure in self.failures:
             if Case.from_id(failure.case).illegal is None:
-                kinds[failure.kind].append(failure)
+                kinds[_sort(failure)].append(failure)
         each = max(1, count // max(1, len(kinds)))
         return [failure for group in kinds.values() for failure in spread(group, each)][:count]
 
@@ -250,13 +255,19 @@ class _Operation:
             parts.append(
                 _Part(found.fault, found.others, found.fault.says, own, len(own), len(sights))
             )
-        if len(matches) == 1 and len(rest) <= max(1, len(sights) // 20):
+        # It should fail where results pass: a condition of its own, or what former calls left.
+        doubtful = any(found.contradicted > max(2, len(problems) // 10) for found in matches)
+        if len(matches) == 1 and len(rest) <= max(1, len(sights) // 20) and not doubtful:
             # Chance may hide or change one of many.
             return parts
         groups: dict[str, list[Sight]] = collections.defaultdict(list)
-        for i in sorted(rest):
-            groups[sights[i].kind].append(sights[i])
-        return self._experimented(sights, parts, groups, passing)
+        left = [sights[i] for i in sorted(rest)]
+        values = any(sight.kind == "values" for sight in left)
+        for sight in left:
+            # Wrong values of data that hold NaN or infinity are often NaN: the same cause.
+            special = values and sight.kind == "nonfinite" and sight.case.data == "special"
+            groups["values" if special else _sort(sight.failure)].append(sight)
+        return self._experimented(sights, parts, groups, passing, doubtful)
 
     def _state_first(self, sights: Sequence[Sight]) -> list[_Part] | None:
         """Look for state before all else where answers change: known faults fit some by chance."""
@@ -279,12 +290,13 @@ class _Operation:
         parts: list[_Part],
         groups: Mapping[str, list[Sight]],
         passing: Sequence[Case],
+        doubtful: bool,
     ) -> list[_Part]:
         """Look for faults that no single result shows behind what no known result explains."""
         left = sum(len(groups.get(kind, ())) for kind in (*_VALUES, "unstable"))
         values = [sight for sight in sights if sight.kind in (*_VALUES, "unstable")]
         state = None
-        if 3 * left > len(sights) or len(parts) > 1:
+        if 3 * left > len(sights) or len(parts) > 1 or doubtful:
             cases = [sight.case for sight in values]
             state = experiments.on_values(self.bench, cases, self.op, self.failing_ops)
         if state is not None:
@@ -292,12 +304,12 @@ class _Operation:
             says = state.says
             parts = [_Part(state.fault, (), says, tuple(values), len(values), len(sights))]
             groups = {kind: g for kind, g in groups.items() if not set(g) & set(values)}
-        elif len(parts) > 1 and left <= max(1, len(sights) // 20):
+        elif parts and left <= max(1, len(sights) // 20):
             # Chance may hide or change one of many.
             groups = {k: g for k, g in groups.items() if k not in (*_VALUES, "unstable")}
-        for kind, group in groups.items():
+        for group in groups.values():
             found = experiments.on_kind(self.bench, group)
-            if kind == "raised":
+            if group[0].kind == "raised":
                 found = experiments.refusal(self.op, [s.case for s in group], passing)
             says = self._words(group) if found is None else found.says
             fault = None if found is None else found.fault
@@ -346,7 +358,9 @@ class _Operation:
             for part in parts:
                 given = part.suspect is not None and matching.gives(part.suspect, sight)
                 if given or (
-                    part.suspect is None and part.sights[:1] and part.sights[0].kind == sight.kind
+                    part.suspect is None
+                    and part.sights
+                    and _sort(part.sights[0].failure) == _sort(sight.failure)
                 ):
                     found[part].append(case)
                     break
@@ -363,7 +377,9 @@ class _Operation:
         passing = self._telling(part, passing, end)
         found = rules.find(failing, passing, given=given, deadline=end)
         if found and not self.bench.spent:
-            found = probing.settled(self.bench, self.op, found, failing, passing, end)
+            found = probing.settled(
+                self.bench, self.op, found, failing, passing, end, self._shown(part.suspect)
+            )
         best = found[0] if found else None
         smallest, text, drawing = self._smallest(part, failing, end)
         everything = len(failing) == len(self.legal)
@@ -402,7 +418,7 @@ class _Operation:
         fault = part.suspect
         if fault is None or fault.trigger is None or not experiments.is_determined(fault):
             return passing
-        trigger = Condition.parse(fault.trigger)
+        trigger, shown = Condition.parse(fault.trigger), self._shown(fault)
         # Short arithmetic may stay within the bound of data that is not exact.
         exact = ("integers", "probe") if fault.kind == "numerics" else DATA
         met = [case for case in passing if trigger.holds(case) and case.data in exact]
@@ -411,9 +427,18 @@ class _Operation:
         for case in spread(met, _MET):
             if time.perf_counter() > now + 0.3 * max(0.0, end - now):
                 break
-            if matching.shows(fault, self.op, case, _problem(case)):
+            if shown(case):
                 telling.append(case)
         return [case for case in passing if not trigger.holds(case)] + telling
+
+    def _shown(self, fault: Fault | None) -> Callable[[Case], bool]:
+        """Return whether a fault would show in a case; an unknown one would, wherever it is."""
+        if fault is None or fault.trigger is None or not experiments.is_determined(fault):
+            return lambda _: True
+        trigger = Condition.parse(fault.trigger)
+        return lambda case: (
+            not trigger.holds(case) or matching.shows(fault, self.op, case, _problem(case))
+        )
 
     def _smallest(self, part: _Part, failing: Sequence[Case], end: float) -> tuple[Case, str, str]:
         cases = [sight.case for sight in part.sights] or list(failing)
@@ -421,16 +446,16 @@ class _Operation:
         bench, op, suspect = self.bench, self.op, part.suspect
         if not part.sights:
             return case, "", ""
-        kind = part.sights[0].kind
+        sort = _sort(part.sights[0].failure)
 
         def still(other: Case) -> bool:
             if bench.spent or time.perf_counter() > end or not bench.asks(other):
                 return False
             sight = bench.sight(other, op)
-            if sight is None or (suspect is None and sight.kind != kind):
+            if sight is None or (suspect is None and _sort(sight.failure) != sort):
                 return False
             if suspect is None or not experiments.is_determined(suspect):
-                return sight.kind == kind
+                return _sort(sight.failure) == sort
             return matching.gives(suspect, sight)
 
         first = next((sight.case for sight in part.sights if sight.case == case), case)
@@ -464,11 +489,30 @@ class _Operation:
         case = min(self.illegal, key=lambda case: case.plainness)
         broken = sorted({str(case.illegal) for case in self.illegal})
         said = "; ".join(broken[:3]) + (f"; and {len(broken) - 3} more" if broken[3:] else "")
+        ill = [f for f in self.failures if Case.from_id(f.case).illegal is not None]
+        others = [f.message for f in ill if f.kind != "accepted"]
+        how = "are accepted" if len(others) < len(ill) else f"end in {others[0]}" if ill else "fail"
         return Diagnosis(
-            self.op, None, f"illegal calls are accepted: {said}", len(self.illegal),
+            self.op, None, f"illegal calls {how}: {said}", len(self.illegal),
             len(self.illegal), len(self.failing), self.everything.asked(self.op), "illegal",
             0, 0, 0, case.id,
         )  # fmt: skip
+
+
+def _reaches(case: Case) -> bool:
+    """Whether some tap meets an element: otherwise all products are zero, whatever is wrong."""
+    for axis in case.geometry.axes:
+        places = positions(axis)
+        if not ((places >= 0) & (places < axis.extent)).any():
+            return False
+    return True
+
+
+def _sort(failure: Failure) -> str:
+    """Return what failures of one cause have in common: their kind, of what is raised the words."""
+    if failure.kind != "raised":
+        return failure.kind
+    return "raised " + re.sub(r"[\d\s,()]+", " ", failure.message)
 
 
 def _problem(case: Case) -> Problem:

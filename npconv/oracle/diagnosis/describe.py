@@ -24,8 +24,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 #: A statement holds where it is true of at least this share of what was looked at.
 _MOST = 0.8
-#: Results whose sums are taken apart, and their elements at the most.
-_TAKEN_APART, _LARGEST = 4, 4000
+#: Results whose sums are taken apart, their elements at the most, and those that are too few.
+_TAKEN_APART, _LARGEST, _FEW = 4, 4000, 60
 
 _KINDS = {
     "raised": "it raises {message}",
@@ -63,13 +63,18 @@ def describe(sights: Sequence[Sight]) -> str:
     seen = [sight for sight in sights if sight.compares and sight.want.size]
     if not seen:
         return "the results cannot be compared"
+    # NaN and infinity among the data hide what else is true.
+    seen = [sight for sight in seen if sight.case.data != "special"] or seen
     masks = [_wrong(sight) for sight in seen]
     whats = [
         list(dict.fromkeys(_whats(sight, wrong))) for sight, wrong in zip(seen, masks, strict=True)
     ]
     what = _usual(whats)
     if what is None:
-        small = sorted(seen, key=lambda sight: sight.want.size)[:_TAKEN_APART]
+        exact = [sight for sight in seen if sight.right.bound is None]
+        # Few numbers do not tell terms apart.
+        exact.sort(key=lambda sight: (sight.want.size < _FEW, sight.want.size))
+        small = exact[:_TAKEN_APART]
         what = _usual([list(dict.fromkeys(_parts(sight))) for sight in small])
     wheres = [
         list(dict.fromkeys(_wheres(sight, wrong))) for sight, wrong in zip(seen, masks, strict=True)
@@ -185,6 +190,8 @@ def _whats(sight: Sight, wrong: Array) -> Iterator[str]:
             yield from _offsets(sight, got, want)
         if exact:
             yield from _moves(sight, got, want)
+        elif got.dtype.kind == "f":
+            yield from _near_factor(sight, got, want)
         yield from _sizes(sight, got, want, wrong)
 
 
@@ -196,18 +203,38 @@ def _factors(got: Array, want: Array, wrong: Array, whole: str) -> Iterator[str]
     if abs(factor - 1) < 2.0**-6:
         return  # an error of rounding
     if np.allclose(g, factor * w, rtol=1e-6, atol=0) and np.isfinite(factor):
-        if factor == -1:
-            yield f"{whole} have the opposite sign"
-        else:
-            ratio = Fraction(factor).limit_denominator(64)
-            text = (
-                str(ratio) if abs(float(ratio) - factor) < 1e-6 * abs(factor) else f"{factor:.4g}"
-            )
-            yield f"{whole} are {text} times what is right"
-        if factor != -1:
-            yield f"{whole} are a constant factor off"
+        yield from _scaled(factor, whole)
     elif np.array_equal(np.abs(g), np.abs(w)):
         yield f"{whole} have the opposite sign"
+
+
+def _scaled(factor: float, whole: str) -> Iterator[str]:
+    """Yield that the results are a factor off."""
+    if factor == -1:
+        yield f"{whole} have the opposite sign"
+        return
+    ratio = Fraction(factor).limit_denominator(64)
+    near = abs(float(ratio) - factor) < 1e-6 * abs(factor)
+    yield f"{whole} are {ratio if near else f'{factor:.4g}'} times what is right"
+    yield f"{whole} are a constant factor off"
+
+
+def _near_factor(sight: Sight, got: Array, want: Array) -> Iterator[str]:
+    """Yield a plain factor that all results are off, within the bound of inexact data."""
+    bound, size = sight.right.bound, np.abs(want.astype(np.float64))
+    large = (size >= size.max(initial=0) / 4) & (size > 0)
+    if bound is None or not large.any():
+        return
+    middle = float(np.median(got[large].astype(np.float64) / want[large].astype(np.float64)))
+    if not np.isfinite(middle):
+        return
+    ratio = Fraction(middle).limit_denominator(64)
+    if ratio in (0, 1):
+        return
+    values = (want.astype(np.float64) * float(ratio)).astype(want.dtype)
+    scaled = replace(sight.right, values=values, bound=2 * (1 + abs(float(ratio))) * bound)
+    if not compare(got, scaled).wrong.any():
+        yield from _scaled(float(ratio), "the results")
 
 
 def _offsets(sight: Sight, got: Array, want: Array) -> Iterator[str]:
@@ -394,41 +421,60 @@ def _parts(sight: Sight) -> Iterator[str]:
         return
     for name, axis, noun in _TERMS[sight.op]:
         array = getattr(problem, name)
-        if array is None or array.ndim < -axis or not 1 < array.shape[axis] <= 24:
+        if array is None or array.ndim < -axis:
             continue
-        factors = _coefficients(sight, name, axis)
-        if factors is None or np.array_equal(factors, np.ones(len(factors))):
-            continue
-        for value, verb in ((0, "left out of the sums"), (2, "counted twice"),
-                            (-1, "subtracted")):  # fmt: skip
-            hit = factors == value
-            if hit.any() and (hit | (factors == 1)).all():
-                for place in _places(hit, noun):
-                    yield f"{_is(place)} {verb}"
-                yield f"some {noun}s are {verb}"
+        yield from _counted(sight, name, _slices(array.ndim, axis, array.shape[axis]), noun)
+    if sight.op in ("forward", "grad_input"):
+        taps = [(..., row, column) for row, column in np.ndindex(problem.weight.shape[-2:])]
+        yield from _counted(sight, "weight", taps, "tap of the kernel")
 
 
-def _coefficients(sight: Sight, name: str, axis: int) -> Array | None:
-    """Return how often each slice of an array is counted; None where no numbers tell."""
+def _slices(axes: int, axis: int, size: int) -> list[tuple[Any, ...]]:
+    """Return the index of each slice along an axis from the end."""
+    before = (slice(None),) * (axes + axis)
+    return [(*before, index) for index in range(size)]
+
+
+def _counted(sight: Sight, name: str, parts: Sequence[Any], noun: str) -> Iterator[str]:
+    """Yield which parts of an array the sums leave out, or count more than once."""
+    if not 1 < len(parts) <= 24:
+        return
+    factors = _coefficients(sight, name, parts)
+    if factors is None or np.array_equal(factors, np.ones(len(factors))):
+        return
+    for value, verb in ((0, "left out of the sums"), (2, "counted twice"), (-1, "subtracted")):
+        hit = factors == value
+        if hit.any() and (hit | (factors == 1)).all():
+            if noun.startswith("tap") and np.array_equal(np.flatnonzero(hit), [_centre(sight)]):
+                yield f"the central {noun} is {verb}"
+            for place in _places(hit, noun):
+                yield f"{_is(place)} {verb}"
+            yield f"some {_plural(noun)} are {verb}"
+
+
+def _centre(sight: Sight) -> int:
+    rows, columns = sight.problem.weight.shape[-2:]
+    return int(rows // 2 * columns + columns // 2)
+
+
+def _coefficients(sight: Sight, name: str, parts: Sequence[Any]) -> Array | None:
+    """Return how often each part of an array is counted; None where no numbers tell."""
     problem, got = sight.problem, sight.got
     assert got is not None
     array = getattr(problem, name)
-    size = array.shape[axis]
     base: list[Array] = []
     bias: Array | float = 0.0
     clean = problem
     if sight.op == "forward" and problem.bias is not None:
         bias = problem.bias.astype(np.float64)[:, None, None]
         clean = replace(problem, bias=None)
-    for index in range(size):
+    for part in parts:
         only = np.zeros_like(array)
-        here: list[Any] = [slice(None)] * array.ndim
-        here[axis] = index
-        only[tuple(here)] = array[tuple(here)]
+        only[part] = array[part]
         base.append(right(replace(clean, **{name: only}), sight.op).astype(np.float64))
     target = got.astype(np.float64) - bias
     matrix = np.stack([part.reshape(-1) for part in base], axis=1)
-    if matrix.shape[0] < 2 * size or not matrix.any(0).all():
+    if matrix.shape[0] < 2 * len(parts) or not matrix.any(0).all():
         return None
     found = np.linalg.lstsq(matrix, target.reshape(-1), rcond=None)[0]
     rounded = np.rint(found)
@@ -465,6 +511,10 @@ def _wheres(sight: Sight, wrong: Array) -> Iterator[str]:
     yield from _border(sight, wrong)
 
 
+def _plural(noun: str) -> str:
+    return noun.replace(" of ", "s of ", 1) if " of " in noun else f"{noun}s"
+
+
 def _is(place: str) -> str:
     """Add the verb."""
     one = place.startswith(("the first ", "the last ")) and " and " not in place
@@ -480,7 +530,7 @@ def _places(hit: Array, noun: str) -> Iterator[str]:
         yield f"the last {noun}"
     if np.array_equal(marked, [0]):
         yield f"the first {noun}"
-    plural = noun.replace(" of ", "s of ", 1) if " of " in noun else f"{noun}s"
+    plural = _plural(noun)
     if len(marked) == count - 1:
         if not hit[-1]:
             yield f"all {plural} but the last"

@@ -12,7 +12,7 @@ import numpy as np
 
 from npconv.oracle.cases import Case
 from npconv.oracle.conditions import Condition
-from npconv.oracle.diagnosis.sights import Sight
+from npconv.oracle.diagnosis.sights import Sight, equal
 from npconv.oracle.suspects.fault import Fault, Problem
 from npconv.oracle.suspects.tools import right
 
@@ -63,6 +63,8 @@ def match(
             fault: (
                 # A condition may keep a fault from passing cases; it is worth less than a result.
                 0.3 * against[fault] / max(1, len(passing)) - len(given & rest) / len(rest),
+                # Within the bound of inexact data several may be; to the bit it is seldom chance.
+                -sum(_to_the_bit(fault, sights[number]) for number in given & rest),
                 -len(given),
                 fault.series is not None,
                 len(fault.ops),
@@ -128,6 +130,12 @@ def gives(fault: Fault, sight: Sight) -> bool:
     if sight.op not in fault.ops or not _meets(fault, sight.case):
         return False
     return sight.is_given_by(_results(fault, sight.problem, sight.op))
+
+
+def _to_the_bit(fault: Fault, sight: Sight) -> bool:
+    """Whether a fault that gives a failing result gives each of its bits."""
+    found = _results(fault, sight.problem, sight.op)
+    return bool(found is not None and sight.got is not None and equal(found, sight.got).all())
 
 
 def contradictions(fault: Fault, op: str, passing: Sequence[tuple[Case, Problem]]) -> int:

@@ -6,16 +6,18 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from npconv.oracle.cases import Case
 from npconv.oracle.conditions import Condition
-from npconv.oracle.diagnosis.rules import Rule
-from npconv.oracle.diagnosis.sights import Bench, spread
+from npconv.oracle.diagnosis.rules import EXTRA, MISSED, Rule
+from npconv.oracle.diagnosis.sights import Bench, effort, spread
 
 #: Candidates that are told apart, bits by which they may be worse, and cases run for each pair.
 _RIVALS, _WORSE, _EACH = 6, 30.0, 5
+#: Products and elements of a probing case at the most.
+_LARGEST = 2_000_000
 
 
 def settled(
@@ -25,13 +27,17 @@ def settled(
     failing: Sequence[Case],
     passing: Sequence[Case],
     deadline: float,
+    shows: Callable[[Case], bool] = lambda _: True,
 ) -> list[Rule]:
     """Return the rules, the one that also predicts probing cases first.
 
     For each pair of rivals, cases are made of failing and passing ones, one parameter or two
-    changed, such that one rule holds and the other does not; then they run.
+    changed, such that one rule holds and the other does not; then they run. Cases that pass count
+    where `shows` holds: where the fault, if it were there, would show.
     """
     rivals = [rule for rule in rules if rule.bits <= rules[0].bits + _WORSE][:_RIVALS]
+    # Cases outside of the best rule may fail too, though none of the suite does.
+    rivals[1:1] = [rule for rule in rules if rule.text == "True" and rule not in rivals]
     if len(rivals) < 2:
         return list(rules)
     # Its own half of the time that is left: what is smallest is still to be found.
@@ -55,6 +61,8 @@ def settled(
             verdict = bench.verdict(case, op)
             if verdict is None or verdict.status not in ("passed", "failed"):
                 continue
+            if verdict.status == "passed" and not shows(case):
+                continue
             runs += 1
             for rule in rivals:
                 holds = conditions[rule.text].holds(case)
@@ -75,7 +83,7 @@ def _surprise(
         else (rule.missed, len(passing) - rule.extra)
     )
     share = (max(0, some) + 0.5) / (max(0, some) + max(0, others) + 1)
-    return -math.log2(share if fails else 1 - share)
+    return -(EXTRA if holds else MISSED) * math.log2(share if fails else 1 - share)
 
 
 def _between(
@@ -89,7 +97,8 @@ def _between(
         case = replace(rng.choice(seeds), data="integers")
         for _ in range(rng.choice((1, 1, 2))):
             case = _changed(rng, case, rng.choice(seeds))
-        if case.illegal is None:
+        # A size of one large case with another's would be larger than either.
+        if case.illegal is None and effort(case) <= _LARGEST:
             yield case
 
 

@@ -1,8 +1,9 @@
 """The simplest condition that separates failing from passing cases. Nothing is run here.
 
-Rules are conjunctions of up to three literals, or two such joined by `or`. A rule's score is the
-number of bits that its text and then the outcomes take (Rissanen, 'Modeling by shortest data
-description', 1978): exceptions cost bits, and so do literals, the odd ones more than the plain.
+Rules are conjunctions of up to three literals, or up to four conjunctions of one or two joined by
+`or`. A rule's score is the number of bits that its text and then the outcomes take (Rissanen,
+'Modeling by shortest data description', 1978): exceptions cost bits, and so do literals, the odd
+ones more than the plain.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MOST_FAILING, MOST_PASSING = 2000, 5000
 #: Literals that enter pairs, and pairs that enter triples.
 _POOL, _PAIRS = 220, 40
+#: Alternatives of a rule at the most, first ones that are tried, and beginnings that go on.
+_ALTERNATIVES, _FIRSTS, _FRONT = 4, 24, 6
 #: Bits of a joint, of a second alternative, and of a comparison with a number, by its kind.
 _JOINT, _OR = 2.0, 6.0
 #: What fails outside of a rule contradicts it; what passes within may only fail to show.
-_MISSED, _EXTRA = 3.0, 0.5
-_TEXTS = ("dtype", "layout", "data", "mask", "padding_form")
+MISSED, EXTRA = 3.0, 0.5
+#: Bits of a candidate from outside, less than any comparison's: it has a reason to be the one.
+_GIVEN = 3.0
+_TEXTS = ("dtype", "layout", "laid_out", "data", "mask", "padding_form")
 #: Names of an axis, rows first.
 _AXIS = (
     ("height", "width"), ("kernel_h", "kernel_w"), ("stride_h", "stride_w"),
@@ -163,10 +168,10 @@ def find(
     count: int = 8,
     deadline: float = float("inf"),
 ) -> list[Rule]:
-    """Return the best rules, the best first; `given` are further candidates, preferred a little.
+    """Return the best rules, the best first.
 
-    Legal cases only. No rule is found where nothing fails; the rule ``True`` where nothing
-    passes or nothing separates.
+    `given` are further candidates, preferred where they hold as well. Legal cases only. No rule is
+    found where nothing fails; the rule ``True`` where nothing passes or nothing separates.
     """
     if not failing:
         return []
@@ -230,7 +235,7 @@ class _Search:
         return min(bits for bits, _, _ in self.found.values())
 
     def rules(self, count: int) -> list[Rule]:
-        """Return the best rules found; of those that are equal on all cases, the shortest."""
+        """Return the best rules found, and `True`; of those equal on all cases the shortest."""
         ranked = sorted(self.found.items(), key=lambda item: (item[1][0], len(item[0]), item[0]))
         chosen: list[Rule] = []
         seen: set[bytes] = set()
@@ -241,13 +246,16 @@ class _Search:
                 chosen.append(Rule(text, missed, extra, bits))
             if len(chosen) >= count:
                 break
+        if not any(rule.text == "True" for rule in chosen):
+            bits, missed, extra = self.found["True"]
+            chosen.append(Rule("True", missed, extra, bits))
         return chosen
 
     def offer(self, text: str) -> None:
-        """Add a candidate from outside, at the price of a plain literal or two."""
+        """Add a candidate from outside."""
         holds = self.table.holds(text)
         inside = int(holds[: self.failing].sum())
-        self._keep(text, 12.0, self.failing - inside, int(holds[self.failing :].sum()))
+        self._keep(text, _GIVEN, self.failing - inside, int(holds[self.failing :].sum()))
 
     def _keep(self, text: str, price: float, missed: float, extra: float) -> None:
         outside, failing = self.passing - extra, self.failing - missed
@@ -262,7 +270,7 @@ class _Search:
         """Return the bits that outcomes take, given where a rule holds."""
         caught = self.failing - missed
         outside = self.passing - extra
-        return _EXTRA * _entropy(caught, extra) + _MISSED * _entropy(missed, outside)
+        return EXTRA * _entropy(caught, extra) + MISSED * _entropy(missed, outside)
 
     def conjunctions(self) -> None:
         """Try literals, pairs and triples that hold for almost all failing cases."""
@@ -315,24 +323,35 @@ class _Search:
                 )  # fmt: skip
 
     def disjunctions(self) -> None:
-        """Try two alternatives: one that explains part of the failing cases, one the rest."""
-        for chosen, price in self._alternatives(np.ones(self.failing, bool), 24):
-            if time.perf_counter() > self.deadline:
-                return
-            holds = self._product(chosen)
-            rest = ~holds[: self.failing]
-            if not rest.any():
-                continue
-            first = self._text(chosen)
-            for other, more in self._alternatives(rest, 8):
-                second = self._product(other)
-                if (holds <= second).all() or (second <= holds).all():
+        """Try alternatives: one that explains part of the failing cases, others for the rest."""
+        firsts = self._alternatives(np.ones(self.failing, bool), _FIRSTS)
+        front = [(self._product(chosen), [chosen], price) for chosen, price in firsts]
+        for _ in range(_ALTERNATIVES - 1):
+            grown: dict[bytes, tuple[float, Array, list[list[int]], float]] = {}
+            for holds, parts, price in front:
+                rest = ~holds[: self.failing]
+                if not rest.any():
                     continue
-                either = holds | second
-                missed = int((~either[: self.failing]).sum())
-                extra = int(either[self.failing :].sum())
-                text = f"{first} or {self._text(other)}"
-                self._keep(text, price + more + _OR, missed, extra)
+                if time.perf_counter() > self.deadline:
+                    return
+                for other, more in self._alternatives(rest, 8):
+                    second = self._product(other)
+                    if (holds <= second).all() or (second <= holds).all():
+                        continue
+                    either = holds | second
+                    missed = int((~either[: self.failing]).sum())
+                    extra = int(either[self.failing :].sum())
+                    total = price + more + _OR
+                    chosen = [*parts, other]
+                    self._keep(" or ".join(map(self._text, chosen)), total, missed, extra)
+                    # Ranked by how well they tell, not by what is missed: more is to come.
+                    told = _entropy(self.failing - missed, extra)
+                    bits = total + float(told + _entropy(missed, self.passing - extra))
+                    key = np.packbits(either).tobytes()
+                    if key not in grown or bits < grown[key][0]:
+                        grown[key] = bits, either, chosen, total
+            best = sorted(grown.values(), key=lambda entry: entry[0])[:_FRONT]
+            front = [(holds, chosen, price) for _, holds, chosen, price in best]
 
     def _product(self, chosen: Sequence[int]) -> Array:
         return np.asarray(self.matrix[list(chosen)].all(0))

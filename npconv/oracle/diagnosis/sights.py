@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -145,6 +146,14 @@ class Bench:
     def asks(self, case: Case) -> bool:
         """Whether the implementation is asked this case, and it is legal."""
         return case.illegal is None and self.implementation.supports.asks(case)
+
+
+def effort(case: Case) -> int:
+    """Count the products and elements of a legal case."""
+    geometry = case.geometry
+    outputs = math.prod((geometry.batch, geometry.out_channels, *geometry.out))
+    elements = math.prod(case.input_shape) + math.prod(case.weight_shape) + outputs
+    return elements + outputs * geometry.forward_terms
 
 
 def equal(one: Array, other: Array) -> Array:
