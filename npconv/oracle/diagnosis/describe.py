@@ -296,12 +296,21 @@ def _moves(sight: Sight, got: Array, want: Array) -> Iterator[str]:
         yield "the right numbers stand at wrong places"
 
 
+def _keys(slices: Array, other: np.dtype[Any]) -> Iterator[bytes]:
+    """Yield bytes of each slice that are equal where its numbers are; -0 and 0 are."""
+    common = slices.astype(np.result_type(slices.dtype, other))
+    return (part.tobytes() for part in common + common.dtype.type(0))
+
+
 def _permuted(got: Array, want: Array, name: str) -> Iterator[str]:
     """Yield which slices along one axis are right ones of another index."""
     count = len(want)
     if count < 2 or want[0].size < 2:
         return
-    places = [next((j for j in range(count) if np.array_equal(g, want[j])), None) for g in got]
+    first: dict[bytes, int] = {}
+    for place, key in enumerate(_keys(want, got.dtype)):
+        first.setdefault(key, place)
+    places = [first.get(key) for key in _keys(got, want.dtype)]
     if None in places or places == list(range(count)):
         return
     if len(set(places)) == 1:

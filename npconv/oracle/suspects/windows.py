@@ -299,6 +299,16 @@ def _unpadded(problem: Problem, _: str) -> Array | None:
     return conv2d(bare.input, bare.weight, bare.bias, *bare.parameters)
 
 
+def _counted_without_padding(problem: Problem, op: str) -> Array | None:
+    """Return as many windows of the padded input as fit the bare one."""
+    axes = problem.geometry.axes
+    sizes = [(axis.extent - axis.span) // axis.stride + 1 for axis in axes]
+    if min(sizes) < 1 or tuple(sizes) == problem.geometry.out:
+        return None
+    rows, columns = (positions(axis, out=out) for axis, out in zip(axes, sizes, strict=True))
+    return over(problem, op, rows, columns)
+
+
 def _unchecked(problem: Problem, op: str, *, rows: bool) -> Array | None:
     """Read left and right of a row what memory holds there; above and below too, if `rows`."""
     h, w = problem.geometry.axes
@@ -425,6 +435,21 @@ _PADDINGS = (
             "(padding_top != 0 or padding_bottom != 0 or padding_left != 0 or padding_right != 0)"
         ),
         sources=("microsoft/onnxruntime#4086",),
+    ),
+    _padding(
+        "output-size-without-padding",
+        "counts its windows as if there were no padding, though it pads",
+        _counted_without_padding,
+        ops=(FORWARD,),
+        # Not where the kernel needs the padding to fit.
+        trigger=(
+            "height >= span_h and width >= span_w and "
+            "(padding_top + padding_bottom > remainder_h "
+            "or padding_left + padding_right > remainder_w "
+            "or remainder_h - padding_top - padding_bottom >= stride_h "
+            "or remainder_w - padding_left - padding_right >= stride_w)"
+        ),
+        sources=("dotnet/TorchSharp#496",),
     ),
     _padding(
         "padding-doubled",
