@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from npconv.adapters.tensors import from_torch, to_torch
 from npconv.oracle.protocol import Implementation, NotAnImplementationError
@@ -20,10 +20,38 @@ from npconv.oracle.trial import printing_aside
 
 __all__ = ["NAMES", "TargetError", "describe", "from_torch", "load", "to_torch", "traceback_of"]
 
-#: Adapters by name: the module in this package that holds the functions.
-NAMES = ("definition", "formulas", "torch")
+
+class Adapter(NamedTuple):
+    """Where an adapter stands: its module here, the mode that its `adapter` is given, its extra."""
+
+    module: str
+    mode: str = ""
+    extra: str = ""
 
 
+#: Adapters by name. `adapter()` of a module with modes takes one of them.
+ADAPTERS = {
+    "definition": Adapter("definition"),
+    "formulas": Adapter("formulas"),
+    "jax": Adapter("jax", "nchw", "jax"),
+    "jax-nhwc": Adapter("jax", "nhwc", "jax"),
+    "mlx": Adapter("mlx", extra="mlx"),
+    "onnx-reference": Adapter("onnx", "reference", "onnx"),
+    "onnxruntime": Adapter("onnx", "onnxruntime", "onnxruntime"),
+    "opencv": Adapter("onnx", "opencv", "opencv"),
+    "openvino": Adapter("onnx", "openvino", "openvino"),
+    "scipy": Adapter("scipy", extra="scipy"),
+    "tensorflow": Adapter("tensorflow", extra="tensorflow"),
+    "torch": Adapter("torch", "plain", "torch"),
+    "torch-channels-last": Adapter("torch", "channels_last", "torch"),
+    "torch-compile": Adapter("torch", "compile", "torch"),
+    "torch-cuda": Adapter("torch", "cuda", "torch"),
+    "torch-cuda-channels-last": Adapter("torch", "cuda_channels_last", "torch"),
+    "torch-cuda-tf32": Adapter("torch", "cuda_tf32", "torch"),
+    "torch-native": Adapter("torch", "native", "torch"),
+    "torch-nn-grad": Adapter("torch", "nn_grad", "torch"),
+}
+NAMES = tuple(ADAPTERS)
 #: Beginnings of the files whose frames say nothing of a target: npconv, and the import system.
 _OURS = (
     f"{Path(__file__).parents[1]}{os.sep}",
@@ -79,14 +107,18 @@ def describe(target: str) -> str:
 
 
 def _find(target: str) -> Any:
-    if target in NAMES:
+    if target in ADAPTERS:
+        module, mode, extra = ADAPTERS[target]
         try:
             with printing_aside():
-                return importlib.import_module(f"npconv.adapters.{target}_adapter").adapter()
+                functions = importlib.import_module(f"npconv.adapters.{module}_adapter")
+                return functions.adapter(*[mode] if mode else [])
         except ModuleNotFoundError as error:
             raise TargetError(
-                f"target {target!r} needs the package {error.name}: pip install 'npconv[{target}]'"
+                f"target {target!r} needs the package {error.name}: pip install 'npconv[{extra}]'"
             ) from None
+        except NotImplementedError as error:
+            raise TargetError(f"target {target!r} cannot run here: {error}") from None
         except Exception as error:
             raise _not_imported(target, error) from error
     place, colon, attribute = target.rpartition(":")

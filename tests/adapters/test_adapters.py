@@ -19,6 +19,8 @@ from npconv.oracle.report import Report, Tally
 from npconv.oracle.run import Plan, run
 
 GOOD = "from npconv import conv2d, conv2d_backward\n"
+#: What adapters import.
+ENGINES = ("cv2", "jax", "mlx", "onnx", "onnxruntime", "openvino", "scipy", "tensorflow", "torch")
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +133,8 @@ def test_file_may_change_the_path() -> None:
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("", "target '' must be one of definition, formulas, torch, package.module:attribute, "),
+        ("", "target '' must be one of definition, formulas, jax, "),
+        ("", ", torch-nn-grad, package.module:attribute, path/to/file.py[:attribute]"),
         ("pytorch", "target 'pytorch' must be one of definition"),
         ("kernel", "target 'kernel' must be one of"),
         ("kernel:", "target 'kernel:' must be one of"),
@@ -217,14 +220,20 @@ def test_interrupt_while_importing_is_an_interrupt() -> None:
         adapters.load("kernel.py")
 
 
-def test_missing_engine_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter whose package is missing says how to get it."""
-    monkeypatch.setitem(sys.modules, "torch", None)
+@pytest.mark.parametrize("name", [n for n, found in adapters.ADAPTERS.items() if found.extra])
+def test_missing_engine_names_its_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter whose package is missing says in one line how to get it."""
+    for package in ENGINES:
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(TargetError) as caught:
-        adapters.load("torch")
-    assert (
-        str(caught.value) == "target 'torch' needs the package torch: pip install 'npconv[torch]'"
+        adapters.load(name)
+    found = re.fullmatch(
+        rf"target '{name}' needs the package (\w+)(\.\w+)?: pip install 'npconv\[(\w+)\]'",
+        str(caught.value),
     )
+    assert found is not None, str(caught.value)
+    assert found[1] in ENGINES
+    assert found[3] == adapters.ADAPTERS[name].extra
 
 
 def test_broken_engine_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,9 +318,11 @@ def test_name_that_is_like_nothing_is_not_asked_for() -> None:
 
 
 def test_names_are_the_adapters_that_are_there() -> None:
-    """Each name has its file, and each file its name."""
+    """Each name has its file, and each file its name; names are in order."""
     files = Path(adapters.__file__).parent.glob("*_adapter.py")
-    assert sorted(file.stem.removesuffix("_adapter") for file in files) == list(adapters.NAMES)
+    modules = {found.module for found in adapters.ADAPTERS.values()}
+    assert {file.stem.removesuffix("_adapter") for file in files} == modules
+    assert list(adapters.NAMES) == sorted(adapters.NAMES)
 
 
 @pytest.mark.parametrize(
