@@ -366,10 +366,12 @@ def _check_suite(
     start, stop = plan.stretch
     length = len(plan.cases())
     tally = _resumed(options, plan, described)
-    # Absolute, as the report is written when the run ends.
-    path, page = _writable(options.json), _writable(options.html, "--html")
-    junit = _writable(options.junit, "--junit")
-    expect = _writable(options.write_expect, "--write-expect")
+    if start == stop and length:
+        raise CannotRunError(
+            "--shard {}/{} has no case: ".format(*options.shard)
+            + f"there are {counted(length, 'case')} for {options.shard[1]:,} parts"
+        )
+    path, page, junit, expect = _outputs(options, "json", "html", "junit", "write_expect")
     part = f"shard {options.shard[0]}/{options.shard[1]}, {stop - start:,} of "
     resumed = f", {tally.positions:,} of them done before" if tally.positions else ""
     print(
@@ -450,8 +452,7 @@ def _status(report: Report) -> int:
 
 def _merge(options: argparse.Namespace) -> int:
     """Join reports; print the usual summary."""
-    path, page = _writable(options.json), _writable(options.html, "--html")
-    junit = _writable(options.junit, "--junit")
+    path, page, junit = _outputs(options, "json", "html", "junit")
     try:
         joined = merge(options.reports)
     except (OSError, ValueError) as error:
@@ -522,14 +523,24 @@ def _resumed(options: argparse.Namespace, plan: Plan, described: str) -> Tally:
         raise CannotRunError(f"--resume: {error}") from None
 
 
-def _writable(path: str | None, option: str = "--json") -> Path | None:
-    """Find out before an hour's run whether the report could not be written."""
-    if not path:
-        return None
-    target = Path(path).absolute()
-    if target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise CannotRunError(f"{option} {path}: it is a folder, not writable, or in no folder")
-    return target
+def _outputs(options: argparse.Namespace, *names: str) -> list[Path | None]:
+    """Find out before an hour's run which files could not be written.
+
+    Paths are absolute, as files are written when the run ends.
+    """
+    found: list[Path | None] = []
+    for name in names:
+        option, path = f"--{name.replace('_', '-')}", getattr(options, name)
+        target = Path(path).absolute() if path else None
+        if target is not None and (
+            target.is_dir() or not os.access(target if target.exists() else target.parent, os.W_OK)
+        ):
+            raise CannotRunError(f"{option} {path}: it is a folder, not writable, or in no folder")
+        if target is not None and target in found:
+            other = names[found.index(target)].replace("_", "-")
+            raise CannotRunError(f"{option} {path}: --{other} writes this file, too")
+        found.append(target)
+    return found
 
 
 def _write(report: Report, path: Path | None) -> str | None:

@@ -81,6 +81,12 @@ def test_layers_run_in_the_dtypes_asked_for() -> None:
         (["--write-expect", "bad.txt"], "--write-expect bad.txt: it exists"),
         (["--write-expect", "no/folder.txt"], "--write-expect no/folder.txt: it is a folder, not"),
         (["--junit", "."], "--junit .: it is a folder, not writable, or in no folder"),
+        (["--json", "out", "--html", "out"], "--html out: --json writes this file, too"),
+        (["--junit", "out", "--json", "./out"], "--junit out: --json writes this file, too"),
+        (
+            ["--suite", "quick[:3]", "--shard", "2/9"],
+            "--shard 2/9 has no case: there are 3 cases for 9 parts",
+        ),
         (["--case", DENSE, "--expect", "good.txt"], "--case runs one case alone: it goes without"),
         (["--case", DENSE, "--cases", "cases.txt"], "--case runs one case alone: it goes without"),
     ],

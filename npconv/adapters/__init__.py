@@ -154,7 +154,8 @@ def _form(target: str) -> str:
         if place and Path(beside).is_file()
         else _meant(target, NAMES)
     )
-    return f"target {target!r} must be one of {forms}{near}"
+    what = "is a folder, and " if target and Path(target).is_dir() else ""
+    return f"target {target!r} {what}must be one of {forms}{near}"
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

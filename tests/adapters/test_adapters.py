@@ -137,6 +137,7 @@ def test_file_may_change_the_path() -> None:
         ("", ", torch-nn-grad, package.module:attribute, path/to/file.py[:attribute]"),
         ("pytorch", "target 'pytorch' must be one of definition"),
         ("kernel", "target 'kernel' must be one of"),
+        ("folder.py/inner", "target 'folder.py/inner' is a folder, and must be one of"),
         ("kernel:", "target 'kernel:' must be one of"),
         (":conv2d", "target ':conv2d' must be one of"),
         ("..kernel:conv2d", "target '..kernel:conv2d' must be one of"),
@@ -161,7 +162,7 @@ def test_target_that_is_none_gives_one_line(target: str, says: str) -> None:
     write("kernel.py", f"{GOOD}number = 5\n")
     write("empty_kernel.py", "")
     write("declared_kernel.py", f"{GOOD}supports = {{'dtype': 'float32'}}\n")
-    Path("folder.py").mkdir()
+    Path("folder.py", "inner").mkdir(parents=True)
     with pytest.raises(TargetError, match=re.escape(says)) as caught:
         adapters.load(target)
     assert "\n" not in str(caught.value)
