@@ -298,6 +298,8 @@ def _files(options: argparse.Namespace) -> dict[str, Any]:
 
 def _executor(options: argparse.Namespace) -> contextlib.AbstractContextManager[Executor | None]:
     """Return the workers that the options ask for."""
+    if sys.platform == "emscripten":
+        raise CannotRunError("this Python starts no processes: call npconv.check")
     if options.dask is None:
         return workers(options.jobs or 1, options.timeout)
     if options.jobs is not None:

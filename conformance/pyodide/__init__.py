@@ -1,0 +1,1 @@
+"""npconv in WebAssembly: `run.mjs` starts Pyodide under Node, `inside` runs there."""
