@@ -37,6 +37,7 @@ TELLING = (
     "n2c3f3g1-5x6-k3x3-s1x1-p1x1-d1x1-bias-m111-float64-packed-integers-seed0",
     "n2c6f9g3-5x6-k2x3-s1x1-p0x0-d1x1-bias-m111-float64-packed-integers-seed0",
     "n2c6f3g3-6x7-k2x3-s1x2-p1x1-d1x1-bias-m111-float64-packed-integers-seed0",
+    "n2c3f4g1-6x9-k2x3-s1x1-p1x0-d1x2-bias-m111-float64-packed-integers-seed0",
 )
 
 

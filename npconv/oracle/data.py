@@ -320,7 +320,11 @@ def _integers(raw: Array, limit: int) -> Array:
 def _distinct(raw: Array, limit: int) -> Array:
     """Map to integers of magnitude up to `limit`, distinct as far as there are so many, not 0."""
     step = max(1, limit // max(1, raw.size))
-    sizes = np.arange(raw.size) % limit * step + (raw % np.uint64(step)).astype(np.int64) + 1
+    sizes = (
+        np.arange(raw.size, dtype=np.int64) % limit * step
+        + (raw % np.uint64(step)).astype(np.int64)
+        + 1
+    )
     return np.where(raw >> np.uint64(63), -sizes, sizes)
 
 
