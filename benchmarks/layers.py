@@ -326,10 +326,13 @@ def plot(report: dict[str, Any], path: Path) -> None:
         panel.axvline(1.0, color="grey", linewidth=0.8)
         panel.set(title=operation, xscale="log", xlabel="time of npconv float64, relative")
         panel.set_yticks(range(len(titles)), titles)
-        panel.grid(axis="x", which="both", alpha=0.3)
+        ticks = (0.25, 0.5, 1, 2, 4)
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+        panel.minorticks_off()
+        panel.grid(axis="x", alpha=0.3)
     panels[0].invert_yaxis()
-    panels[0].legend()
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="lower center", ncols=2)
     figure.savefig(path, metadata={"Date": None})
 
 
