@@ -100,7 +100,7 @@ def test_record_is_of_the_expectations_that_are_there(score: scoreboard.Score) -
 def test_records_come_in_pairs() -> None:
     """What is recorded is an adapter's report with its accuracy, whole, and nothing else."""
     expected = {path.name for n in NAMES for path in (engines.record_of(n), engines.accuracy_of(n))}
-    found = {path.name for path in RECORDS.iterdir()}
+    found = {path.name for path in RECORDS.iterdir() if not path.match("*.unfinished.json")}
     assert found <= expected
     assert len(found) == 2 * len(SCORES)
 
