@@ -75,7 +75,7 @@ ORDER = (
     "oracle/page/parameters",
     "oracle/page/__init__",
     "adapters/tensors",
-    "adapters/layouts",
+    "adapters/pads",
     "adapters/onnx_models",
     "adapters/*_adapter",
     "adapters/__init__",

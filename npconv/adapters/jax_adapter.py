@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from npconv.adapters.pads import sides
 from npconv.formats import available
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -119,4 +120,4 @@ def _pads(padding: Any) -> Any:
     """Return JAX's name of a padding, or its pads before and after each axis."""
     if isinstance(padding, str):
         return PADDINGS[padding]
-    return tuple((side, side) if isinstance(side, int) else tuple(side) for side in padding)
+    return sides(padding)

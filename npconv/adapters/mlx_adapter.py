@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from npconv.adapters.pads import sides
 from npconv.formats import available, dtype_of
 from npconv.oracle.cases import LAYOUTS
 
@@ -112,5 +113,5 @@ def adapter() -> SimpleNamespace:
 
 def _pads(padding: Any) -> tuple[list[int], list[int]]:
     """Return the pads before the first row and column, and those after the last."""
-    rows, columns = ((side, side) if isinstance(side, int) else side for side in padding)
+    rows, columns = sides(padding)
     return [rows[0], columns[0]], [rows[1], columns[1]]

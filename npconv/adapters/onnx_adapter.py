@@ -29,16 +29,8 @@ def adapter(mode: str) -> SimpleNamespace:
     # As in use: a model that was loaded is run again.
     load = functools.lru_cache(maxsize=1)(engine.load)
 
-    def conv2d(
-        input: Array,
-        weight: Array,
-        bias: Array | None,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        groups: int,
-    ) -> Any:
-        return load(conv_model(input, weight, bias, stride, padding, dilation, groups))(input)
+    def conv2d(input: Array, weight: Array, bias: Array | None, *parameters: Any) -> Any:
+        return load(conv_model(input, weight, bias, *parameters))(input)
 
     return SimpleNamespace(
         conv2d=conv2d,

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from npconv.adapters.pads import crops, sides
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: The version of the operators, and of the file, that a model is written in. Conv is the same in
@@ -71,10 +73,7 @@ def attributes(stride: Any, padding: Any, dilation: Any, groups: int) -> dict[st
     found = {"strides": list(stride), "dilations": list(dilation), "group": groups}
     if isinstance(padding, str):
         return found | {"auto_pad": AUTO_PAD[padding]}
-    if isinstance(padding[0], int):
-        before = after = padding
-    else:
-        before, after = zip(*padding, strict=True)
-        if min(*before, *after) < 0:
-            raise NotImplementedError(f"ONNX's Conv pads from 0 up: {SPECIFICATION}")
+    if crops(padding):
+        raise NotImplementedError(f"ONNX's Conv pads from 0 up: {SPECIFICATION}")
+    before, after = zip(*sides(padding), strict=True)
     return found | {"pads": [*before, *after]}

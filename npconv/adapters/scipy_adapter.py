@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from npconv.adapters.pads import crops, sides
 from npconv.formats import SIGNED, UNSIGNED
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,8 +70,6 @@ def _padded(input: Array, padding: Any) -> Array:
     """
     if padding == "valid":
         return input
-    if isinstance(padding[0], int):
-        padding = tuple((side, side) for side in padding)
-    elif min(map(min, padding)) < 0:
+    if crops(padding):
         raise NotImplementedError("numpy.pad, which pads for SciPy, does not crop")
-    return np.pad(input, ((0, 0), (0, 0), *padding))
+    return np.pad(input, ((0, 0), (0, 0), *sides(padding)))

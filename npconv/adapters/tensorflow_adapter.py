@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from npconv.adapters.pads import crops, sides
 from npconv.formats import available
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -158,10 +159,9 @@ def _pads(padding: Any) -> Any:
     """
     if isinstance(padding, str):
         return PADDINGS[padding]
-    if any(not isinstance(side, int) and min(side) < 0 for side in padding):
+    if crops(padding):
         raise NotImplementedError("TensorFlow pads and does not crop")
-    sides = [[side, side] if isinstance(side, int) else list(side) for side in padding]
-    return [[0, 0], *sides, [0, 0]]
+    return [[0, 0], *map(list, sides(padding)), [0, 0]]
 
 
 def _check_groups(input: Array, weight: Array, groups: int) -> None:

@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from npconv.adapters.tensors import from_torch, to_torch
-from npconv.formats import available
+from npconv.formats import COMPLEXES, FLOATS, available
+from npconv.oracle.protocol import GRADIENTS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-GRADIENTS = ("grad_input", "grad_weight", "grad_bias")
-#: Floating-point dtypes whose operations torch documents; complex ones; and what it multiplies
-#: besides, on the CPU alone.
-REALS = ("bfloat16", "float16", "float32", "float64")
-COMPLEXES = ("complex64", "complex128")
+#: What torch multiplies besides floats and complex numbers, on the CPU alone.
 INTEGERS = ("int64",)
 #: No torch tensor has a negative stride.
 LAYOUTS = (
@@ -105,21 +102,13 @@ def _of_autograd(torch: Any, mode: Mode) -> dict[str, Callable[..., Any]]:
     if mode.compiled:
         conv2d = _Compiled(torch, conv2d)
 
-    def forward(
-        input: Array,
-        weight: Array,
-        bias: Array | None,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
-        groups: int,
-    ) -> Array:
+    def forward(input: Array, weight: Array, bias: Array | None, *parameters: Any) -> Array:
         arrays = (
             None if array is None else _tensor(torch, mode, array)
             for array in (input, weight, bias)
         )
         with torch.no_grad(), _switches(torch, mode):
-            return from_torch(conv2d(*arrays, stride, padding, dilation, groups))
+            return from_torch(conv2d(*arrays, *parameters))
 
     def backward(
         grad_output: Array,
@@ -221,7 +210,7 @@ def _switches(torch: Any, mode: Mode) -> Iterator[None]:
 def _supports(torch: Any, mode: Mode) -> dict[str, Any]:
     """Say what torch has in a mode."""
     dtypes = (
-        *REALS,
+        *FLOATS,
         # torch.nn.grad raises NotImplementedError.
         *(() if mode.nn_grad else COMPLEXES),
         *(() if mode.nn_grad or mode.cudnn else INTEGERS),

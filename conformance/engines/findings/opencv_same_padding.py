@@ -20,7 +20,7 @@ OpenCV's layer says that it is this operator:
 https://github.com/opencv/opencv/blob/5.x/modules/dnn/src/layers/conv2_layer.cpp
 
 No public report found (searched 2026-11-21). The same in another program, repaired since:
-https://github.com/root-project/root/pull/21793
+pull request 21793 of root-project/root
 """
 
 import sys
