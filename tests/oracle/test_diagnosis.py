@@ -32,7 +32,7 @@ from npconv.oracle.report import Diagnosis, Tally, Worst
 from npconv.oracle.run import Plan, run
 from npconv.oracle.suites import suite_named
 from npconv.oracle.suspects import CATALOGUE, named
-from npconv.oracle.suspects.fault import Problem
+from npconv.oracle.suspects.fault import NoArrayError, Problem
 
 #: The same on every NumPy.
 pytestmark = pytest.mark.once
@@ -321,6 +321,43 @@ def test_what_is_raised_in_other_words_is_told_apart() -> None:
     held = Condition.parse(raises.condition)
     strided = [case for case in CASES if case.groups != 2]
     assert all(held.holds(case) == (case.stride[1] > 2) for case in strided), raises.condition
+
+
+@pytest.mark.parametrize("name", ["bias-without-its-axes", "output-size-without-padding"])
+def test_what_a_fault_raises_is_told_with_its_results(name: str) -> None:
+    """Where a fault makes no array the implementation raises: of the same cause, in one part."""
+    (found,) = diagnosed(Faulty((name, always)), "quick", ops=("forward",))
+    assert (found.suspect, found.explains) == (name, found.of)
+    fault = named(name)
+    failing = [case for case in CASES if Condition.parse(str(fault.trigger)).holds(case)]
+    raised = 0
+    for case in failing[:200]:
+        try:
+            fault.results(Problem.of(case, operands(case)), "forward")
+        except NoArrayError:
+            raised += 1
+    assert raised > 5
+
+
+def test_what_is_raised_names_no_fault_by_itself() -> None:
+    """Refused calls are no evidence for a fault that would raise there too."""
+
+    class Refusing(Faulty):
+        def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+            if b is not None and len(b) > 1:
+                raise ValueError("no bias")
+            return super().conv2d(x, w, b, *parameters)
+
+    found = diagnosed(Refusing(), "quick", ops=("forward",))
+    assert [d.suspect for d in found if d.condition != "illegal"] == [None]
+
+
+def test_a_fault_that_raises_where_results_pass_is_contradicted() -> None:
+    """A call that returned what is right speaks against what would have raised."""
+    case = Case.from_id("n1c1f3g1-4x5-k1x1-s1x1-p0x0-d1x1-bias-m111-float64-packed-integers-seed0")
+    problem = Problem.of(case, operands(case))
+    fault = named("bias-without-its-axes")
+    assert matching.contradictions(fault, "forward", [(case, problem)]) == 1
 
 
 def test_a_case_that_no_window_reaches_is_no_evidence() -> None:

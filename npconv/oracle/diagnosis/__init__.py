@@ -250,8 +250,14 @@ class _Operation:
         parts = []
         rest = set(range(len(sights)))
         for found in matches:
-            rest -= {compared[i] for i in found.explains}
-            own = tuple(sights[compared[i]] for i in sorted(found.explains))
+            places = {compared[i] for i in found.explains}
+            # What is raised tells nothing by itself; a fault that results show may raise too.
+            places |= {
+                i for i in rest
+                if sights[i].kind == "raised" and matching.gives(found.fault, sights[i])
+            }  # fmt: skip
+            rest -= places
+            own = tuple(sights[i] for i in sorted(places))
             parts.append(
                 _Part(found.fault, found.others, found.fault.says, own, len(own), len(sights))
             )

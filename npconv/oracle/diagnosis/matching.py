@@ -13,7 +13,7 @@ import numpy as np
 from npconv.oracle.cases import Case
 from npconv.oracle.conditions import Condition
 from npconv.oracle.diagnosis.sights import Sight, equal
-from npconv.oracle.suspects.fault import Fault, Problem
+from npconv.oracle.suspects.fault import Fault, NoArrayError, Problem
 from npconv.oracle.suspects.tools import right
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -129,13 +129,16 @@ def gives(fault: Fault, sight: Sight) -> bool:
     """Whether a fault gives a failing result."""
     if sight.op not in fault.ops or not _meets(fault, sight.case):
         return False
-    return sight.is_given_by(_results(fault, sight.problem, sight.op))
+    found = _results(fault, sight.problem, sight.op)
+    if isinstance(found, NoArrayError):
+        return sight.kind == "raised"
+    return sight.is_given_by(found)
 
 
 def _to_the_bit(fault: Fault, sight: Sight) -> bool:
     """Whether a fault that gives a failing result gives each of its bits."""
     found = _results(fault, sight.problem, sight.op)
-    return bool(found is not None and sight.got is not None and equal(found, sight.got).all())
+    return isinstance(found, np.ndarray) and bool(equal(found, np.asarray(sight.got)).all())
 
 
 def contradictions(fault: Fault, op: str, passing: Sequence[tuple[Case, Problem]]) -> int:
@@ -146,6 +149,9 @@ def contradictions(fault: Fault, op: str, passing: Sequence[tuple[Case, Problem]
             continue
         found = _results(fault, problem, op)
         if found is None:
+            continue
+        if isinstance(found, NoArrayError):
+            count += 1
             continue
         with np.errstate(all="ignore"):
             want = right(problem, op)
@@ -160,9 +166,11 @@ def shows(fault: Fault, op: str, case: Case, problem: Problem) -> bool:
     return contradictions(fault, op, [(case, problem)]) > 0
 
 
-def _results(fault: Fault, problem: Problem, op: str) -> Array | None:
+def _results(fault: Fault, problem: Problem, op: str) -> Array | NoArrayError | None:
     try:
         return fault.results(problem, op)
+    except NoArrayError as raised:
+        return raised
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
         # A fault need not have a result on what it was not made for.
         return None

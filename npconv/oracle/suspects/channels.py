@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from npconv.oracle.suspects.fault import Array, Fault, Problem
+from npconv.oracle.suspects.fault import Array, Fault, NoArrayError, Problem
 from npconv.oracle.suspects.tools import (
     FORWARD,
     GRAD_BIAS,
@@ -300,6 +300,16 @@ def _ends(problem: Problem, _: Array, bare: Array) -> Array:
     return np.asarray(problem.bias[np.arange(bare.shape[-1]) % problem.bias.size])
 
 
+def _broadcast(problem: Problem, _: str) -> Array | None:
+    """Add the bias of shape (F,) as NumPy does: along the last axis, or not at all."""
+    if problem.bias is None:
+        return None
+    bare = on(problem, FORWARD, bias=None)
+    if bare.shape[-1] not in (1, problem.bias.size) and problem.bias.size != 1:
+        raise NoArrayError("the bias meets another number of columns")
+    return np.asarray(bare + problem.bias).astype(bare.dtype)
+
+
 def _rows(problem: Problem, _: Array, bare: Array) -> Array:
     assert problem.bias is not None
     return np.asarray(problem.bias[np.arange(bare.shape[-2]) % problem.bias.size][:, None])
@@ -403,6 +413,14 @@ _BIASES = (
         "bias-along-columns",
         "adds the bias along the width, as to channels in the last axis",
         _placed(_ends),
+        ops=(FORWARD,),
+        trigger="bias and out_channels > 1",
+        sources=("kraiskil/onnx2c#7", "tensorflow/tensorflow#30044"),
+    ),
+    _bias(
+        "bias-without-its-axes",
+        "adds the bias as it is, of shape (F,) and not (F, 1, 1), so that it meets the columns",
+        _broadcast,
         ops=(FORWARD,),
         trigger="bias and out_channels > 1",
         sources=("kraiskil/onnx2c#7", "tensorflow/tensorflow#30044"),

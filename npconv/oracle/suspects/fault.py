@@ -70,8 +70,13 @@ class Problem:
         return self.stride, self.padding, self.dilation, self.groups
 
 
+class NoArrayError(ValueError):
+    """What a kernel with the fault would do makes no array here: it raises."""
+
+
 #: What a fault makes of one operation of a problem, in the problem's dtype; it may have a wrong
-#: shape. None: the operation is right, or its result is not determined.
+#: shape. None: the operation is right, or its result is not determined. It raises `NoArrayError`
+#: where the kernel raises.
 Results = Callable[[Problem, str], Array | None]
 
 
@@ -97,7 +102,7 @@ class Fault:
         A condition over a case's parameters outside of which every result is right; None where
         none is known. Within it a result may be right by chance, as where all products are zero.
     results : callable
-        The wrong results.
+        The wrong results; it raises `NoArrayError` where there are none.
     series : str or None
         The name shared by faults that differ in one number or one choice only.
     same_as : tuple of str

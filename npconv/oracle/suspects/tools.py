@@ -7,6 +7,7 @@ right result by nothing but itself.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -260,7 +261,8 @@ def gathered(problem: Problem, op: str, index: Array, outside: float = 0) -> Arr
         grad = formats.load(problem.grad_output[:, :, :height, :width], carried)
         errors = grad.reshape(geometry.batch, groups, geometry.group_out, height * width)
     # (c, y, k, x, t) to (g, c*k*t, y*x).
-    flat = index.transpose(0, 2, 4, 1, 3).reshape(groups, -1, height * width)
+    terms = math.prod(index.shape[::2]) // groups
+    flat = index.transpose(0, 2, 4, 1, 3).reshape(groups, terms, height * width)
     if op == GRAD_INPUT:
         assert errors is not None
         columns = product(np.conj(weight).swapaxes(1, 2), errors)
@@ -272,7 +274,8 @@ def gathered(problem: Problem, op: str, index: Array, outside: float = 0) -> Arr
         slot = np.full((geometry.batch, 1), outside).astype(carried)
         columns = np.concatenate([image, slot], axis=1)[:, flat]
         if op == FORWARD:
-            found = product(weight, columns).reshape(geometry.batch, -1, height, width)
+            found = product(weight, columns)
+            found = found.reshape(geometry.batch, geometry.out_channels, height, width)
             if problem.bias is not None:
                 found += formats.load(problem.bias, carried)[:, None, None]
         else:

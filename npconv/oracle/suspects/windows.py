@@ -10,7 +10,7 @@ import numpy as np
 
 from npconv.conv import conv2d
 from npconv.geometry import Axis
-from npconv.oracle.suspects.fault import Array, Fault, Problem
+from npconv.oracle.suspects.fault import Array, Fault, NoArrayError, Problem
 from npconv.oracle.suspects.tools import (
     FORWARD,
     GRAD_INPUT,
@@ -300,11 +300,13 @@ def _unpadded(problem: Problem, _: str) -> Array | None:
 
 
 def _counted_without_padding(problem: Problem, op: str) -> Array | None:
-    """Return as many windows of the padded input as fit the bare one."""
+    """Return as many windows of the padded input as fit the bare one: there may be none."""
     axes = problem.geometry.axes
     sizes = [(axis.extent - axis.span) // axis.stride + 1 for axis in axes]
-    if min(sizes) < 1 or tuple(sizes) == problem.geometry.out:
+    if tuple(sizes) == problem.geometry.out:
         return None
+    if min(sizes) < 0:
+        raise NoArrayError("a size below 0")
     rows, columns = (positions(axis, out=out) for axis, out in zip(axes, sizes, strict=True))
     return over(problem, op, rows, columns)
 
@@ -441,13 +443,11 @@ _PADDINGS = (
         "counts its windows as if there were no padding, though it pads",
         _counted_without_padding,
         ops=(FORWARD,),
-        # Not where the kernel needs the padding to fit.
         trigger=(
-            "height >= span_h and width >= span_w and "
-            "(padding_top + padding_bottom > remainder_h "
+            "padding_top + padding_bottom > remainder_h "
             "or padding_left + padding_right > remainder_w "
             "or remainder_h - padding_top - padding_bottom >= stride_h "
-            "or remainder_w - padding_left - padding_right >= stride_w)"
+            "or remainder_w - padding_left - padding_right >= stride_w"
         ),
         sources=("dotnet/TorchSharp#496",),
     ),
