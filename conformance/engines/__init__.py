@@ -14,11 +14,12 @@ RECORDS = Path(__file__).parents[1] / "recorded" / "engines"
 #: What a tox environment is called for each engine.
 PREFIX = "engine-"
 
-#: What is run of an adapter that would take hours for the whole of `standard`: torch.compile and
-#: XLA compile each case anew.
+#: What is run of an adapter that would take hours for the whole of `standard`: torch.compile, XLA
+#: and tinygrad compile each case anew. tinygrad's begins where it meets each of its expectations.
 SHARES = {
     "jax": "standard[::13]",
     "jax-nhwc": "standard[::13]",
+    "tinygrad": "standard[17::37]",
     "torch-compile": "standard[::97]",
 }
 

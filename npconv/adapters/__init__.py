@@ -42,6 +42,7 @@ ADAPTERS = {
     "openvino": Adapter("onnx", "openvino", "openvino"),
     "scipy": Adapter("scipy", extra="scipy"),
     "tensorflow": Adapter("tensorflow", extra="tensorflow"),
+    "tinygrad": Adapter("tinygrad", extra="tinygrad"),
     "torch": Adapter("torch", "plain", "torch"),
     "torch-channels-last": Adapter("torch", "channels_last", "torch"),
     "torch-compile": Adapter("torch", "compile", "torch"),

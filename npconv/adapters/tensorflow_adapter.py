@@ -23,7 +23,9 @@ PADDINGS = {"valid": "VALID", "same_upper": "SAME"}
 #: then tf.nn.bias_add rounds once more. The gradients' sums are measured: docs/findings.
 ARITHMETIC = {
     "float16": dict.fromkeys(("forward", "grad_input", "grad_weight"), "float16-accumulate"),
-    "bfloat16": dict.fromkeys(("forward", "grad_input", "grad_bias"), "bfloat16-accumulate"),
+    "bfloat16": dict.fromkeys(
+        ("forward", "grad_input", "grad_weight", "grad_bias"), "bfloat16-accumulate"
+    ),
 }
 
 

@@ -20,7 +20,10 @@ from npconv.oracle.run import Plan, run
 
 GOOD = "from npconv import conv2d, conv2d_backward\n"
 #: What adapters import.
-ENGINES = ("cv2", "jax", "mlx", "onnx", "onnxruntime", "openvino", "scipy", "tensorflow", "torch")
+ENGINES = (
+    "cv2", "jax", "mlx", "onnx", "onnxruntime", "openvino", "scipy", "tensorflow", "tinygrad",
+    "torch",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """OpenVINO: a convolution whose windows all miss the image along its width kills Python.
 
-Seen in openvino 2026.4.1, CPU plugin, in float32 with a bias, on an x86-64 processor with AVX-512.
+Seen in openvino 2026.4.1, CPU plugin, in float32 and float16 with a bias, in bfloat16 without
+one too, on an x86-64 processor with AVX-512.
 
 Expected, by hand: the image is one pixel. With a kernel of one pixel, stride 2 and padding 1 along
 the width the two windows stand at columns -1 and 1, beside it. Both see padding alone, zeros, so

@@ -5,7 +5,9 @@ Seen in tensorflow-cpu 2.21.0, Linux x86-64.
 Expected, by hand: the bias gradient is the sum of its errors, 300 ones: 300, a bfloat16.
 TensorFlow returns 256, as 256 + 1 is rounded to 256 each time. The weight gradient of one tap over
 an input of 1, 2048, 1 with errors of 1 is 2050, a float16, as is the input gradient of three taps;
-TensorFlow returns 2048. The output of the same three products is 2050.
+TensorFlow returns 2048. The output of the same three products is 2050. In bfloat16 the weight
+gradient over 1, 256, 1 is 258, and 256 is returned where the padding is given as numbers, even as
+zeros; with "VALID", which oneDNN serves, it is 258.
 
 tf.nn.conv2d lists half and bfloat16 among its types, and its output is summed in more bits:
 https://www.tensorflow.org/api_docs/python/tf/nn/conv2d
@@ -32,6 +34,8 @@ half = tf.float16
 long = tf.ones((1, 1, 300, 1), tf.bfloat16)
 three = tf.reshape(tf.constant([1, 2048, 1], half), (1, 1, 3, 1))
 one, taps = tf.ones((1, 1, 1, 1), half), tf.ones((1, 3, 1, 1), half)
+middle = tf.reshape(tf.constant([1, 256, 1], tf.bfloat16), (1, 1, 3, 1))
+none = [[0, 0]] * 4
 sides = [[0, 0], [0, 0], [2, 2], [0, 0]]
 RESULTS = {
     "bias gradient, bfloat16": (
@@ -41,6 +45,14 @@ RESULTS = {
     "weight gradient, float16": (
         gradient(lambda w: tf.nn.conv2d(three, w, 1, "VALID"), one, tf.ones_like(three)),
         2050.0,
+    ),
+    "weight gradient, bfloat16": (
+        gradient(
+            lambda w: tf.nn.conv2d(middle, w, 1, none),
+            tf.ones((1, 1, 1, 1), tf.bfloat16),
+            tf.ones_like(middle),
+        ),
+        258.0,
     ),
     "input gradient, float16": (
         gradient(lambda x: tf.nn.conv2d(x, taps, 1, sides), one, three),
