@@ -29,8 +29,8 @@ from npconv.oracle.cases import Case
 from npconv.oracle.expectations import Expectations
 from npconv.oracle.protocol import OPS
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 runner = importlib.import_module("conformance.engines.__main__")
 

@@ -13,8 +13,8 @@ from conformance.planted import ALL
 from conformance.usual_tests import USUAL
 from npconv.oracle.suspects.fault import KINDS
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 
 def test_the_usual_tests_pass_what_is_right_and_can_fail() -> None:

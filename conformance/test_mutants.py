@@ -8,8 +8,8 @@ import pytest
 
 from conformance.mutants import LIST, RECORD, ROOT, UNITS, DoesNotApplyError, Mutant, mutants
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 ENTRIES = mutants()
 

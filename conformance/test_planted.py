@@ -26,8 +26,8 @@ from npconv.oracle.suspects.fault import NoArrayError
 from npconv.oracle.suspects.tools import OPS, right
 from npconv.oracle.trial import run_case
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 STANDARD = suite_named("standard")
 #: What needs numbers that a share of the suite rarely has.

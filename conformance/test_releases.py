@@ -20,8 +20,8 @@ from npconv.oracle.cases import Case
 from npconv.oracle.conditions import Condition
 from npconv.oracle.suites import suite_named
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 SERVED = Path(bridge.__file__).parent
 

@@ -4,8 +4,8 @@ import pytest
 
 from conformance.suites_table import PAGE, page
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 
 def test_page_is_what_the_suites_hold() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -36,12 +36,15 @@ from npconv.oracle.report import Report, Tally, merge, read_tally, write_whole
 from npconv.oracle.run import Ending, Plan, WorkerLostError, called, run
 from npconv.oracle.suites import Suite, suite_named
 from npconv.oracle.trial import run_case
-from npconv.oracle.words import counted, duration
+from npconv.oracle.words import counted, duration, of_file
 from npconv.workers import TIMEOUT, cluster, terminated_as_interrupt, workers
 
 OK, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 #: Worker processes at the most: what is more is a slip, and starting it would hang the machine.
 JOBS = 1024
+
+#: Seconds that a target may take to be imported, or `--timeout` where that is longer.
+IMPORT = 60.0
 
 #: Seconds between two writes of an unfinished report, and between two lines of progress.
 CHECKPOINT, PROGRESS = 30.0, 10.0
@@ -78,8 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COULD_NOT_RUN
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, without all that would be right."""
+        self.exit(COULD_NOT_RUN, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="npconv",
         description="The oracle for 2-D convolution.",
         allow_abbrev=False,
@@ -110,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     which.add_argument(
         "--cases",
+        type=_file,
         metavar="FILE",
         help="instead of a suite: a file with a case id or a layer, such as "
         f"mb2ic3ih224oc64kh7sh2ph3, in each line; or one of the lists {', '.join(shipped())}",
@@ -155,20 +167,29 @@ def _parser() -> argparse.ArgumentParser:
         "--dask", metavar="ADDRESS", help="run on the Dask cluster of this scheduler"
     )
     check.add_argument(
-        "--expect", metavar="FILE", help="known failures with reasons: those that fail no longer, "
-        "and those that match no case, fail",
+        "--expect", type=_file, metavar="FILE", help="known failures with reasons: those that "
+        "fail no longer, and those that match no case, fail",
     )  # fmt: skip
     check.add_argument(
-        "--write-expect", metavar="FILE", help="begin such a file with what fails in this run"
+        "--write-expect",
+        type=_file,
+        metavar="FILE",
+        help="begin such a file with what fails in this run",
     )
     check.add_argument(
         "--no-diagnosis", action="store_true",
         help="do not look for what explains failures, which takes as long as the run at the most",
     )  # fmt: skip
-    check.add_argument("--json", metavar="FILE", help="write the report to a file")
-    check.add_argument("--junit", metavar="FILE", help="write a JUnit file, which CI services show")
-    check.add_argument("--html", metavar="FILE", help="write the report as a page to look at")
-    check.add_argument("--resume", metavar="REPORT", help="go on where an earlier report ends")
+    check.add_argument("--json", type=_file, metavar="FILE", help="write the report to a file")
+    check.add_argument(
+        "--junit", type=_file, metavar="FILE", help="write a JUnit file, which CI services show"
+    )
+    check.add_argument(
+        "--html", type=_file, metavar="FILE", help="write the report as a page to look at"
+    )
+    check.add_argument(
+        "--resume", type=_file, metavar="REPORT", help="go on where an earlier report ends"
+    )
     merging = commands.add_parser(
         "merge", help="join the reports of shards", allow_abbrev=False,
         description="Join JSON reports on parts of one run, as of --shard, to one of the whole.",
@@ -176,9 +197,11 @@ def _parser() -> argparse.ArgumentParser:
         "do not belong together",
     )  # fmt: skip
     merging.add_argument("reports", metavar="REPORT", nargs="+", help="written with --json")
-    merging.add_argument("--json", metavar="FILE", help="write the joined report to a file")
-    merging.add_argument("--junit", metavar="FILE", help="write it as a JUnit file")
-    merging.add_argument("--html", metavar="FILE", help="write it as a page to look at")
+    merging.add_argument(
+        "--json", type=_file, metavar="FILE", help="write the joined report to a file"
+    )
+    merging.add_argument("--junit", type=_file, metavar="FILE", help="write it as a JUnit file")
+    merging.add_argument("--html", type=_file, metavar="FILE", help="write it as a page to look at")
     listing = commands.add_parser("list", help="print a suite's case ids", allow_abbrev=False)
     listing.add_argument(
         "--suite",
@@ -188,6 +211,12 @@ def _parser() -> argparse.ArgumentParser:
         help="quick, standard (the default), exhaustive, or a part such as 'exhaustive[3::41]'",
     )
     return parser
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("'' must be the name of a file")
+    return text
 
 
 def _ops(text: str) -> tuple[str, ...] | None:
@@ -269,7 +298,7 @@ def _check(options: argparse.Namespace) -> int:
     try:
         with _executor(options) as executor:
             target = _located(options)
-            described, supports = _asked(executor, options.target, target)
+            described, supports = _asked(executor, options.target, target, options.timeout)
             plan = replace(_plan(options, target, supports), **files)
             if options.case is not None:
                 return _check_case(options, plan, supports, executor)
@@ -286,7 +315,9 @@ def _files(options: argparse.Namespace) -> dict[str, Any]:
             found["suite"] = read_cases(options.cases, options.dtype)
         if options.expect is not None:
             found["expectations"] = Expectations.read(options.expect)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CannotRunError(of_file(error)) from None
+    except ValueError as error:
         raise CannotRunError(str(error)) from None
     if options.write_expect is not None and Path(options.write_expect).exists():
         raise CannotRunError(
@@ -325,12 +356,20 @@ def _located(options: argparse.Namespace) -> str:
     return str(Path(path).absolute()) + target[len(path) :]
 
 
-def _asked(executor: Executor | None, name: str, target: str) -> tuple[str, Supports]:
+def _asked(
+    executor: Executor | None, name: str, target: str, timeout: float
+) -> tuple[str, Supports]:
     """Load the target in a worker; return its name with its version, and what it supports."""
+    most = max(IMPORT, timeout)
     try:
-        described, supports = called(executor, _described, target)
+        described, supports = called(executor, _described, target, seconds=most)
     except WorkerLostError as error:
         raise CannotRunError(f"target {name!r} crashed at import: {error}") from None
+    except TimeoutError:
+        raise CannotRunError(
+            f"target {name!r}: its import has not ended within {most:g} s; --timeout SECONDS gives "
+            "it longer"
+        ) from None
     return name if target != name else described, supports
 
 
@@ -436,7 +475,10 @@ def _check_suite(
             _say(f"Go on with: npconv check {shlex.join(_again(options))}")
         print("npconv: interrupted", file=sys.stderr)
         return INTERRUPTED
-    return _status(final)
+    status = _status(final)
+    if final.left and status == OK:
+        raise CannotRunError(f"{counted(final.left, 'case')} not reached: nothing says why")
+    return status
 
 
 def _status(report: Report) -> int:
@@ -457,7 +499,9 @@ def _merge(options: argparse.Namespace) -> int:
     path, page, junit = _outputs(options, "json", "html", "junit")
     try:
         joined = merge(options.reports)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CannotRunError(of_file(error)) from None
+    except ValueError as error:
         raise CannotRunError(str(error)) from None
     unwritten = _write(joined, path)
     unwritten = _write_junit(joined, junit) or unwritten
@@ -521,7 +565,9 @@ def _resumed(options: argparse.Namespace, plan: Plan, described: str) -> Tally:
     now = report_on(plan, Tally(), False, target=options.target, described=described)
     try:
         return read_tally(options.resume, now)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CannotRunError(f"--resume: {of_file(error)}") from None
+    except ValueError as error:
         raise CannotRunError(f"--resume: {error}") from None
 
 
@@ -551,7 +597,7 @@ def _write(report: Report, path: Path | None) -> str | None:
         if path:
             report.write(path)
     except OSError as error:
-        return f"the report could not be written: {error}"
+        return f"the report could not be written to {path}: {error.strerror or error}"
     return None
 
 
@@ -561,7 +607,7 @@ def _write_page(text: Callable[[], str], path: Path | None) -> str | None:
         if path:
             write_whole(text(), path)
     except OSError as error:
-        return f"the page could not be written: {error}"
+        return f"the page could not be written to {path}: {error.strerror or error}"
     return None
 
 
@@ -588,7 +634,7 @@ def _write_junit(report: Report, path: Path | None) -> str | None:
     try:
         write_whole(junit_text(report.as_dict(), unfinished=unfinished, broken=report.broken), path)
     except OSError as error:
-        return f"the JUnit file could not be written: {error}"
+        return f"the JUnit file could not be written to {path}: {error.strerror or error}"
     return None
 
 
@@ -606,7 +652,7 @@ def _write_expectations(report: Report, plan: Plan, path: Path | None) -> str | 
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        return f"the expectations could not be written: {error}"
+        return f"the expectations could not be written to {path}: {error.strerror or error}"
     count = counted(len(tally.failures) + len(others), "expectation")
     _say(f"{count} written to {path.name}: say in each why it fails, then give it as --expect.")
     return None

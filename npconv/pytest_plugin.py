@@ -13,6 +13,7 @@ from npconv.casetests import CaseFailedError, CaseTests, Ended
 from npconv.oracle.cases import Case
 from npconv.oracle.expectations import Expectations
 from npconv.oracle.layers import read_cases
+from npconv.oracle.words import of_file
 
 
 class CaseItem(pytest.Item):
@@ -94,7 +95,9 @@ class SuitePlugin:
                 without=option.npconv_without,
                 expectations=self.expectations,
             )
-        except (OSError, TargetError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise pytest.UsageError(f"npconv: {of_file(error)}") from None
+        except (TargetError, TypeError, ValueError) as error:
             raise pytest.UsageError(f"npconv: {error}") from None
 
     @pytest.hookimpl(tryfirst=True)
@@ -176,7 +179,12 @@ class SuitePlugin:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show what is wrong with the expectations."""
+        """Show what is wrong with the expectations, or that nothing was asked."""
+        if self.tests is not None and not self.asked:
+            terminalreporter.line(
+                f"npconv: {self.target} is asked no case: each lies outside of its `supports`, or "
+                "of what the options ask for"
+            )
         if self.lines:
             terminalreporter.section("npconv: expectations")
             for line in self.lines:

@@ -209,11 +209,11 @@ class _Worker:
                     self.process.kill()
                     said = f"no answer within {timeout:g} s"
                     raise WorkerLostError.at(self.place, "timeout", said)
-            done, value = pickle.loads(self.pipe.recv_bytes())
+            answer = self.pipe.recv_bytes()
         except (EOFError, OSError):
             self.process.join()
             raise WorkerLostError.at(self.place, "crashed", _death(self.process.exitcode)) from None
-        return done, value
+        return _read(answer)
 
     def end(self) -> None:
         """Ask the process to end, then make it."""
@@ -269,19 +269,33 @@ def _work(pipe: Connection, place: Place) -> None:
 
 
 def _answer(call: bytes) -> bytes:
-    """Return whether a call returned, with what it returned or raised, as bytes."""
+    """Return whether a call returned, with what it returned or raised, as bytes for `_read`."""
     try:
         function, arguments, options = pickle.loads(call)
-        return pickle.dumps((True, function(*arguments, **options)))
+        return pickle.dumps((True, pickle.dumps(function(*arguments, **options)), ""))
     except BaseException as error:  # noqa: BLE001  # it goes to the caller
         text = traceback.format_exc()
-        try:
+        packed = b""
+        # An exception of any class may be one that cannot travel.
+        with contextlib.suppress(Exception):
             error.add_note(f"\nIn a worker process:\n{text}")
-            answer = pickle.dumps((False, error))
-            pickle.loads(answer)
-        except Exception:  # noqa: BLE001  # an exception of any class may be what cannot travel
-            answer = pickle.dumps((False, RuntimeError(text)))
-        return answer
+            packed = pickle.dumps(error)
+        return pickle.dumps((False, packed, text))
+
+
+def _read(answer: bytes) -> tuple[bool, Any]:
+    """Return whether a call returned, and what it returned or raised.
+
+    What cannot be read here, as of a class that only the worker has, is a RuntimeError.
+    """
+    done, packed, text = pickle.loads(answer)
+    try:
+        value = pickle.loads(packed)
+        if done or isinstance(value, BaseException):
+            return done, value
+    except Exception as error:  # noqa: BLE001  # a class may raise anything as it is read
+        text = text or f"a result cannot be read: {type(error).__name__}: {error}"
+    return False, RuntimeError(text)
 
 
 def _start() -> None:

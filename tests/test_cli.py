@@ -1,6 +1,7 @@
 """The command line as a user meets it: statuses, what is printed where, interrupts, reports."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ import npconv
 from npconv import cli
 from npconv.adapters import NAMES
 from npconv.cli import main
+from npconv.oracle.report import Tally
+from npconv.oracle.run import Plan, run
 from npconv.oracle.suites import suite_named
 from npconv.oracle.trial import run_case
 
@@ -205,7 +209,7 @@ def test_process_ends_with_the_status(arguments: list[str], status: int, says: s
         ("check none.py", "npconv: nothing was run: every case is unsupported, or outside"),
         ("check right.py --json absent/report.json", "--json absent/report.json: it is a folder"),
         ("check right.py --json .", "npconv: --json .: it is a folder, not writable, or in no"),
-        ("check right.py --resume absent.json", "npconv: --resume: [Errno 2] No such file or"),
+        ("check right.py --resume absent.json", "npconv: --resume: 'absent.json': No such file or"),
         ("check right.py --resume right.py", "--resume: right.py is not a report of npconv check"),
         ("check right.py --case ''", "npconv: case id '' must look like n2c4f6g2-7x9"),
         ("check right.py --case conv", "npconv: case id 'conv' must look like n2c4f6g2-7x9"),
@@ -218,6 +222,18 @@ def test_process_ends_with_the_status(arguments: list[str], status: int, says: s
         (f"check none.py --case {CONFORMING}", "npconv: nothing was run: the case is unsupported"),
         (f"check right.py --case {CONFORMING} --json a.json", "it goes without --json"),
         (f"check right.py --case {CONFORMING} -x", "it goes without --max-failures"),
+        (
+            f"check right.py --case {CONFORMING.replace('p1x0', 'p100000000x0')}",
+            "is too large: its",
+        ),
+        ("check right.py --json ''", "argument --json: '' must be the name of a file"),
+        ("check right.py --junit ''", "argument --junit: '' must be the name of a file"),
+        ("check right.py --html ''", "argument --html: '' must be the name of a file"),
+        ("check right.py --resume ''", "argument --resume: '' must be the name of a file"),
+        ("check right.py --expect ''", "argument --expect: '' must be the name of a file"),
+        ("check right.py --write-expect ''", "argument --write-expect: '' must be the name"),
+        ("check right.py --cases ''", "argument --cases: '' must be the name of a file"),
+        ("merge --json '' a.json", "argument --json: '' must be the name of a file"),
         ("list --suite all", "argument --suite: suite 'all' must be one of quick, standard"),
     ],
 )
@@ -230,8 +246,45 @@ def test_what_cannot_be_run_gives_status_2_and_one_line(
         options += ["--suite", SHARE]
     ended = npconv_here(*options)
     assert ended.status == 2
-    assert says in last_line(ended.err)
-    assert "Traceback" not in ended.err
+    assert says in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_run_that_ends_early_for_no_reason_is_not_green(
+    npconv_here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cases that nobody asked make the status 2, though all that were finished conform."""
+
+    def half(plan: Plan, tally: Tally, **options: Any) -> Any:
+        return run(replace(plan, shard=(1, 2)), tally, **options)
+
+    monkeypatch.setattr(cli, "run", half)
+    ended = npconv_here("check", "right.py", "--suite", SHARE)
+    assert ended.status == 2
+    assert re.search(r"npconv: \d+ cases not reached: nothing says why\Z", ended.err.rstrip())
+
+
+def test_import_that_hangs_ends_the_command(folder: Path) -> None:
+    """An import is waited for a minute, or as long as a call where that is longer."""
+    text = "import time\ntime.sleep(600)\n"
+    (folder / "hanging.py").write_text(text, encoding="utf-8")
+    code = (
+        "import sys; from npconv import cli; cli.IMPORT = 0.5; "
+        "sys.exit(cli.main(['check', 'hanging.py', '--timeout', '1']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "npconv: target 'hanging.py': its import has not ended within 1 s; --timeout SECONDS gives "
+        "it longer\n"
+    )
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -561,7 +614,7 @@ def test_shards_merge_to_the_report_of_the_whole(npconv_here: Any) -> None:
         (["1.json", "1.json"], "npconv: 1.json and 1.json both hold case 0 of the suite"),
         (["1.json", "other.json"], "npconv: other.json is of another run: target 'none.py', not"),
         (["1.json", "right.py"], "npconv: right.py is not a report of npconv check"),
-        (["1.json", "absent.json"], "npconv: [Errno 2] No such file"),
+        (["1.json", "absent.json"], "npconv: 'absent.json': No such file or directory"),
         (["1.json", "2.json"], f"cases of {LENGTH} are in none of the reports"),
         (["1.json", "--json", "absent/a.json"], "npconv: --json absent/a.json: it is a folder"),
     ],
@@ -610,14 +663,17 @@ def test_report_that_cannot_be_written_gives_status_2(
     """If the disk is full at the end, the verdict is printed all the same."""
 
     def full(*_: Any) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device", "report.json.17.part")
 
     monkeypatch.setattr("npconv.oracle.report.Report.write", full)
     monkeypatch.setattr(cli, "CHECKPOINT", 0.0)
     ended = npconv_here("check", "wrong.py", "--suite", SHARE, "--json", "report.json")
     assert ended.status == 2
     assert "results fail" in last_line(ended.out)
-    assert ended.err == "npconv: the report could not be written: no space left on device\n"
+    path = Path("report.json").absolute()
+    assert ended.err == (
+        f"npconv: the report could not be written to {path}: no space left on device\n"
+    )
 
 
 @pytest.mark.parametrize("when", ["import", "call"])

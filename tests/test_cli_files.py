@@ -76,8 +76,9 @@ def test_layers_run_in_the_dtypes_asked_for() -> None:
     [
         (["--cases", "none.txt"], "there is no file 'none.txt', and of lists there are"),
         (["--cases", "bad.txt"], "bad.txt:1: layer 'ic4': ih is missing; ic, ih, oc and kh"),
+        (["--cases", "huge.txt"], "huge.txt:1: case n2c3f4g1-999999x999999-k3x3-"),
         (["--expect", "bad.txt"], "bad.txt:1: 'ic4' must end with '# ' and a reason"),
-        (["--expect", "none.txt"], "No such file or directory: 'none.txt'"),
+        (["--expect", "none.txt"], "npconv: 'none.txt': No such file or directory"),
         (["--write-expect", "bad.txt"], "--write-expect bad.txt: it exists"),
         (["--write-expect", "no/folder.txt"], "--write-expect no/folder.txt: it is a folder, not"),
         (["--junit", "."], "--junit .: it is a folder, not writable, or in no folder"),
@@ -96,6 +97,7 @@ def test_bad_files_end_with_status_2(
 ) -> None:
     """What cannot be read or written is told in one line, before anything is run."""
     write("bad.txt", "ic4")
+    write("huge.txt", "ic3ih999999oc4kh3")
     write("good.txt", "bias # why")
     assert main(["check", "kernel.py", *arguments]) == 2
     said = capsys.readouterr()

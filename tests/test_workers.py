@@ -216,6 +216,10 @@ def test_workers_go_on_after_what_cannot_be_answered() -> None:
             executor.submit(misbehave, "local").result()
         with pytest.raises((TypeError, RuntimeError), match="pickle"):
             executor.submit(misbehave, "lock").result()
+        with pytest.raises(RuntimeError, match="OwnError: of a class that only the worker has"):
+            executor.submit(misbehave, "foreign").result()
+        with pytest.raises(RuntimeError, match="a result cannot be read: ModuleNotFoundError"):
+            executor.submit(misbehave, "foreign result").result()
         assert executor.submit(where).result()[0] == first
         with pytest.raises(WorkerLostError, match="exit status 5") as lost:
             executor.submit(misbehave, "die").result()

@@ -1,8 +1,10 @@
 """What tests call in worker processes: a module that those can import by its own name."""
 
 import os
+import sys
 import threading
 import time
+import types
 from typing import Any
 
 import npconv
@@ -24,6 +26,13 @@ def misbehave(how: str) -> Any:
         raise ValueError("wrong")
     if how == "lock":
         return threading.Lock()
+    if how in ("foreign", "foreign result"):
+        own = type("OwnError", (BaseException,), {"__module__": "only_in_the_worker"})
+        sys.modules["only_in_the_worker"] = module = types.ModuleType("only_in_the_worker")
+        module.OwnError = own  # type: ignore[attr-defined]  # so that it can be pickled
+        if how == "foreign":
+            raise own("of a class that only the worker has")
+        return own("as a result")
 
     class LocalError(Exception):
         """An exception that cannot be pickled."""

@@ -27,6 +27,8 @@ LEGAL = (
     "out_height", "out_width", "terms",
 )  # fmt: skip
 NAMES = (*ALWAYS, *LEGAL)
+#: Names that stand for text; all others stand for numbers, or for what is true or not.
+TEXTS = ("padding_form", "mask", "dtype", "layout", "laid_out", "data")
 
 #: Characters of a condition at the most.
 _LONGEST = 1000
@@ -154,6 +156,10 @@ class Condition:
         for name in sorted(names):
             if name not in NAMES:
                 raise ValueError(f"{said}: no {name!r}; {_instead(name)}")
+        try:
+            _kind(tree.body)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{said}: {error}") from None
         return cls(text.strip(), frozenset(names), compile(tree, "<condition>", "eval"))
 
     def holds(self, case: Case) -> bool:
@@ -165,12 +171,56 @@ class Condition:
         try:
             return bool(eval(self._code, {"__builtins__": {}}, dict(values)))
         except (ArithmeticError, MemoryError, NameError, TypeError, ValueError):
-            # A size that an illegal case has not, dtype > 1, or '%q' % 1: it does not hold.
+            # A size that an illegal case has not, or a remainder by it: it does not hold.
             return False
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         """Travel to a worker as text: compiled code cannot."""
         return Condition.parse, (self.text,)
+
+
+def _kind(node: ast.expr) -> str:
+    """Return 'text', 'number' or 'list'; raise ValueError where operands do not go together."""
+    match node:
+        case ast.Name(name):
+            return "text" if name in TEXTS else "number"
+        case ast.Constant(value):
+            return "text" if isinstance(value, str) else "number"
+        case ast.Tuple(parts) | ast.List(parts):
+            if len({_kind(part) for part in parts}) > 1:
+                raise ValueError(f"{ast.unparse(node)} holds texts and numbers")
+            return "list"
+        case ast.BoolOp(values=parts):
+            for part in parts:
+                _kind(part)
+        case ast.UnaryOp(operator, part):
+            if _kind(part) != "number" and not isinstance(operator, ast.Not):
+                raise ValueError(f"{ast.unparse(node)}: only a number has a sign")
+        case ast.BinOp(left, operator, right):
+            if {_kind(left), _kind(right)} != {"number"}:
+                raise ValueError(f"{ast.unparse(node)}: only numbers are reckoned with")
+            zero = isinstance(right, ast.Constant) and not right.value
+            if zero and isinstance(operator, (ast.FloorDiv, ast.Mod)):
+                raise ValueError(f"{ast.unparse(node)}: there is no division by 0")
+        case ast.Compare(left, comparisons, others):
+            for comparison, other in zip(comparisons, others, strict=True):
+                _compared(left, comparison, other)
+                left = other
+    return "number"
+
+
+def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> None:
+    """Raise ValueError where two kinds are never equal, nor one in the other."""
+    one, other = _kind(left), _kind(right)
+    said = f"{ast.unparse(left)} and {ast.unparse(right)}"
+    if isinstance(operator, (ast.In, ast.NotIn)):
+        members = right.elts if isinstance(right, (ast.Tuple, ast.List)) else [right]
+        if other == "number":
+            raise ValueError(f"{said}: only a list or a text can hold something")
+        if any(_kind(member) != one for member in members):
+            raise ValueError(f"{said}: text and numbers are never equal")
+    elif one != other:
+        raise ValueError(f"{said}: text, numbers and lists are never equal")
 
 
 def _instead(name: str) -> str:

@@ -27,6 +27,8 @@ FACTORS = {
     "grad_bias": ("grad_output",),
 }
 ROLES = ("input", "weight", "grad_output")
+#: Numbers in the arrays of a case at the most: 2 GiB of what they are drawn from.
+LARGEST = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,13 @@ def operands(case: Case) -> Operands:
     Integer dtypes use their whole range and wrap, whatever the kind of data. Reals are uniform
     on (-1, 1), times a power of two, with as many bits as the dtype holds. The bias has
     distinct elements, none of them zero.
+
+    Raises
+    ------
+    ValueError
+        If the arrays hold more than `LARGEST` numbers.
     """
-    try:
-        geometry = case.geometry
-    except ValueError:
-        geometry = None
-    shapes = [case.input_shape, case.weight_shape, (case.out_channels,)]
-    if geometry is not None:
-        shapes.append(geometry.output_shape)
-    parts = 2 if case.dtype in COMPLEXES else 1
-    counts = [parts * math.prod(shape) for shape in shapes]
+    geometry, shapes, counts = sizes(case)
     stream = _stream(case.id, sum(counts))
     raws = []
     for count in counts:
@@ -79,6 +78,28 @@ def operands(case: Case) -> Operands:
     ]
     input, weight, bias, *rest = arrays
     return Operands(input, weight, bias if case.bias else None, rest[0] if rest else None)
+
+
+def sizes(case: Case) -> tuple[Geometry | None, list[tuple[int, ...]], list[int]]:
+    """Return a case's geometry, None if it is illegal, and each array's shape and count of numbers.
+
+    A complex element is two numbers. ValueError is raised for more than `LARGEST` together.
+    """
+    try:
+        geometry = case.geometry
+    except ValueError:
+        geometry = None
+    shapes = [case.input_shape, case.weight_shape, (case.out_channels,)]
+    if geometry is not None:
+        shapes.append(geometry.output_shape)
+    parts = 2 if case.dtype in COMPLEXES else 1
+    counts = [parts * math.prod(shape) for shape in shapes]
+    if sum(counts) > LARGEST:
+        raise ValueError(
+            f"case {case.id} is too large: its arrays hold {sum(counts):,} numbers, and "
+            f"{LARGEST:,} is the most"
+        )
+    return geometry, shapes, counts
 
 
 def largest_integer(dtype: str, terms: int) -> int | None:

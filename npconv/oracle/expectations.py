@@ -207,8 +207,9 @@ class Expectations:
                 )
             elif not failed:
                 results = "1 result" if asked == 1 else f"any of {asked:,} results"
+                how = f" as {' or '.join(entry.kinds)}" if entry.kinds else ""
                 lines.append(
-                    f"{entry.at}: {shown(entry.text)} no longer fails in {results}: remove it"
+                    f"{entry.at}: {shown(entry.text)} no longer fails{how} in {results}: remove it"
                 )
         return lines
 

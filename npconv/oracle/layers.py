@@ -10,6 +10,7 @@ from pathlib import Path
 
 from npconv.geometry import shown
 from npconv.oracle.cases import Case
+from npconv.oracle.data import sizes
 
 #: Kinds of data of a layer's cases: compared to the bit, and with a bound.
 DATA = ("integers", "reals")
@@ -220,6 +221,9 @@ def _of_line(text: str, dtypes: Sequence[str]) -> list[str]:
             f"{shown(text)}: options of benchdnn are not read; a line is a case id or a layer"
         )
     if _CASE.match(text):
-        return [Case.from_id(text).id]
-    layer = Layer.parse(text)
-    return [layer.case(dtype, data).id for dtype in dtypes for data in DATA]
+        cases = [Case.from_id(text)]
+    else:
+        layer = Layer.parse(text)
+        cases = [layer.case(dtype, data) for dtype in dtypes for data in DATA]
+    sizes(cases[0])
+    return [case.id for case in cases]

@@ -505,7 +505,9 @@ def read_report(path: str | os.PathLike[str]) -> Report:
                 for each in found["diagnoses"]
             ),
         )
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+    except (
+        KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError
+    ) as error:  # fmt: skip
         raise ValueError(
             f"{path} is not a report of npconv check ({type(error).__name__}: {error})"
         ) from None

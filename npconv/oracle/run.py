@@ -204,11 +204,19 @@ def _watched(implementation: Implementation, place: Place) -> Implementation:
     return replace(implementation, functions=functions)
 
 
-def called(executor: Executor | None, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function over the executor, or here where there is none."""
+def called(
+    executor: Executor | None,
+    function: Callable[..., Any],
+    *arguments: Any,
+    seconds: float | None = None,
+) -> Any:
+    """Call a function over the executor, or here where there is none.
+
+    Over an executor TimeoutError is raised after so many seconds; the call goes on.
+    """
     if executor is None:
         return function(*arguments)
-    return executor.submit(function, *arguments).result()
+    return executor.submit(function, *arguments).result(seconds)
 
 
 def run(

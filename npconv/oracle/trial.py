@@ -154,8 +154,10 @@ class _Trial:
         if not any(_has_values(verdict) for verdict in verdicts.values()):
             return verdicts, first
         # Before the second call, which may write to the same memory.
-        contents = {op: _content(result) for op, result in first.items()}
-        kept = {op: np.array(r) for op, r in first.items() if isinstance(r, np.ndarray)}
+        # Of results without values nothing is kept: they may be of any size.
+        valued = {op: result for op, result in first.items() if _has_values(verdicts[op])}
+        contents = {op: _content(result) for op, result in valued.items()}
+        kept = {op: np.array(r) for op, r in valued.items() if isinstance(r, np.ndarray)}
         second = split(self._call(call))
         for op, result in second.items():
             if not _has_values(verdicts[op]):

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers, and what the system says of files, as people read them."""
 
 
 def duration(seconds: float, *, tenths: bool = False) -> str:
@@ -29,3 +29,17 @@ def counted(count: int, noun: str) -> str:
     ('1 case', '1,200 cases')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def of_file(error: OSError) -> str:
+    """Return which file it was, and what the system says, without its number.
+
+    Examples
+    --------
+    >>> from npconv.oracle.words import of_file
+    >>> of_file(FileNotFoundError(2, "No such file or directory", "known.txt"))
+    "'known.txt': No such file or directory"
+    """
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{str(error.filename)!r}: {error.strerror}"

@@ -1,6 +1,7 @@
 """The diagnosis: conditions, suspects, descriptions, smallest cases, and no word on the right."""
 
 import random
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -276,6 +277,194 @@ def test_two_faults_are_told_apart() -> None:
         truth = Condition.parse(mine)
         agree = [held.holds(case) == truth.holds(case) for case in CASES]
         assert sum(agree) > 0.97 * len(agree), diagnosis.condition
+
+
+class TailRow(Faulty):
+    """Leaves an odd last row out of the weight gradient of output channels after the last four."""
+
+    def conv2d_backward(self, g: Any, x: Any, w: Any, *rest: Any) -> Any:
+        """Return the gradients; those of the tail of channels are of the other rows."""
+        *parameters, mask = rest
+        found = list(npconv.conv2d_backward(g, x, w, *parameters, mask))
+        tail = len(w) // 4 * 4
+        if mask[1] and tail < len(w):
+            cut = g.copy()
+            cut[..., g.shape[-2] // 2 * 2 :, :] = 0
+            found[1][tail:] = npconv.conv2d_weight(x, w.shape, cut, *parameters)[tail:]
+        return tuple(found)
+
+
+def test_one_cause_is_told_as_one() -> None:
+    """Suspects that give some of the results by chance are no causes where one rule tells all."""
+    (found,) = diagnosed(TailRow(), "quick", ops=("grad_weight",))
+    assert found.suspect is None
+    assert found.condition == "out_height % 2 != 0 and out_channels % 4 != 0"
+    assert (found.missed, found.sample, found.explains) == (0, 0, found.of)
+    plan = Plan(lambda it: Implementation.of(it, "mine"), TailRow(), "quick", ("grad_weight",))
+    bench = Bench(plan.implementation(), plan.ops, None, time.perf_counter() + 60)
+    tiny = [case for case in CASES if case.out_channels < 4 and case.geometry.out[0] == 1]
+    by_chance = [bench.sight(case, "grad_weight") for case in tiny]
+    zero = named("output-zero")
+    assert any(matching.gives(zero, sight) for sight in by_chance if sight is not None)
+
+
+def test_failures_of_two_kinds_with_one_rule_have_one_cause() -> None:
+    """Where one rule tells all that fails, wrong values and exceptions are told together."""
+
+    class Wild(Faulty):
+        def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+            right = npconv.conv2d(x, w, b, *parameters)
+            if parameters[0][1] == 1 or parameters[-1] == 1:
+                return right
+            # By the data, which no parameter tells.
+            if x.size and int(abs(float(x.flat[0].real))) % 3 == 0:
+                raise IndexError(f"out of {x.shape}")
+            return right + np.where(np.arange(right.shape[-1]) % 2, 7, -3).astype(right.dtype)
+
+    suite = tuple(case.id for case in CASES if case.data in ("integers", "reals"))
+    (found,) = diagnosed(Wild(), suite[::2], ops=("forward",))
+    assert (found.suspect, found.missed, found.sample) == (None, 0, 0)
+    assert found.condition == "groups > 1 and stride_w > 1"
+    assert re.search(
+        r"it raises IndexError: out of .* \(in \d+ of 24 cases looked at\)", found.says
+    )
+    assert re.search(r"elements are wrong \(in \d+ of 24 cases looked at\)", found.says)
+
+
+def test_a_suspect_of_some_results_without_a_rule_is_no_cause() -> None:
+    """What gives some of the results, whatever the parameters, is told in words or left out."""
+
+    class Mixed(Faulty):
+        def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+            right = npconv.conv2d(x, w, b, *parameters)
+            # By the data, which no parameter tells.
+            if right.size == 0 or int(abs(float(x.flat[0].real))) % 8 < self.share:
+                return 0 * right
+            return right + np.where(np.arange(right.shape[-1]) % 2 == 0, 7, -3).astype(right.dtype)
+
+        share = 5
+
+    suite = [case.id for case in CASES if case.data == "integers" and case.padding_form == "pair"]
+    target = Mixed()
+    (found,) = diagnosed(target, tuple(suite[::8]), ops=("forward",))
+    assert found.suspect is None
+    assert re.match(r"\d+ of \d+ looked at are what a kernel gives that returns zeros "
+                    r"\[output-zero\]; ", found.says)  # fmt: skip
+    target.share = 2
+    (found,) = diagnosed(target, tuple(suite[::8]), ops=("forward",))
+    assert found.suspect is None
+    assert "output-zero" not in found.says
+
+
+def test_what_passes_within_a_rule_is_counted_without_what_fails() -> None:
+    """Cases that another fault makes fail are none that pass."""
+
+    class Both(Faulty):
+        def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+            if x.size and int(abs(float(x.flat[0].real))) % 8 == 0:
+                right = npconv.conv2d(x, w, b, *parameters)
+                return right + np.where(np.arange(right.shape[-1]) % 2, 7, -3).astype(right.dtype)
+            return super().conv2d(x, w, b, *parameters)
+
+    suite = [case.id for case in CASES if case.data == "integers" and case.padding_form == "pair"]
+    target = Both(("bias-added-twice", lambda p: p.bias is not None))
+    found = {d.suspect: d for d in diagnosed(target, tuple(suite[::2]), ops=("forward",))}
+    assert set(found) == {"bias-added-twice", None}
+    named_one = found["bias-added-twice"]
+    assert named_one.condition == "bias"
+    assert (named_one.missed, named_one.extra) == (0, 0)
+    assert named_one.explains < named_one.of
+
+
+class Sliced(Faulty):
+    """Reads columns at the distance of rows, as slices that end with the padded image."""
+
+    def conv2d(self, x: Any, w: Any, b: Any, *parameters: Any) -> Any:
+        """Add up shifted images, tap by tap."""
+        (sh, sw), (ph, pw), (dh, _), _ = parameters
+        rows, columns = npconv.conv2d(x, w, b, *parameters).shape[2:]
+        padded = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+        out = np.zeros((len(x), len(w), rows, columns), x.dtype)
+        for k, t in np.ndindex(w.shape[2:]):
+            tap = padded[:, :, k * dh :: sh, t * dh :: sw][:, :, :rows, :columns]
+            out += np.einsum("nchw,fc->nfhw", tap, w[:, :, k, t])
+        return out if b is None else out + b[:, None, None]
+
+    supports = {"groups": False}  # noqa: RUF012  # as users write it
+
+
+def test_what_raises_beyond_the_input_is_told_with_the_suspect() -> None:
+    """A kernel that reads beyond the padded input gives zeros there, or raises: one cause."""
+    legal = [d for d in diagnosed(Sliced(), "quick", ops=("forward",)) if d.condition != "illegal"]
+    (found,) = legal
+    assert found.suspect == "row-dilation-for-both"
+    assert (found.explains, found.missed, found.sample) == (found.of, 0, 0)
+    assert found.condition == "dilation_h != dilation_w and kernel_w > 1"
+    assert re.search(r"; it raises in \d+ of the \d+$", found.shape)
+
+
+def test_the_smallest_case_of_a_suspect_shows_its_result() -> None:
+    """Smaller cases in which the suspect's kernel raises are none that show what it gives."""
+    form = "{}-bias-m111-float64-packed-integers-seed{}"
+    wide, tiny, right = (
+        tuple(form.format(sizes, seed) for seed in range(10))
+        for sizes in ("n2c3f4g1-6x11-k3x3-s1x1-p0x0-d1x4", "n1c1f1g1-1x4-k1x2-s1x1-p0x0-d2x1",
+                      "n2c3f4g1-6x11-k3x3-s1x1-p0x0-d1x1")
+    )  # fmt: skip
+    (found,) = diagnosed(Sliced(), (*wide, *tiny[:4], *right), ops=("forward",))
+    assert (found.suspect, found.explains) == ("row-dilation-for-both", found.of)
+    assert found.shape.endswith("it raises in 4 of the 14")
+    smallest = Case.from_id(found.smallest)
+    arrays = operands(smallest)
+    Sliced().conv2d(arrays.input, arrays.weight, arrays.bias, *smallest.parameters)
+
+
+def test_an_exception_names_no_fault_that_stays_within_the_input() -> None:
+    """Only where a fault reads beyond the padded input may its kernel raise."""
+    fault = named("row-dilation-for-both")
+    near = Case.from_id(
+        "n1c1f1g1-4x9-k2x2-s1x1-p0x0-d1x3-nobias-m111-float64-packed-integers-seed0"
+    )
+    far = replace(near, dilation=(3, 1))
+    raised = Failure("", "forward", "raised", "ValueError: shapes")
+    for case, may in ((near, False), (far, True)):
+        right = expect(case, operands(case)).references["forward"]
+        problem = Problem.of(case, operands(case))
+        seen = Sight(case, "forward", raised, problem, None, right)
+        assert matching.raises(fault, seen) == may, case.id
+        values = replace(seen, failure=replace(raised, kind="values"), got=right.values)
+        assert not matching.raises(fault, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "shape"),
+    [
+        # A span of 6 in 5 rows leaves no window, one of 5 in 3 rows less than none.
+        ("span-of-dilation-times-kernel", "3x7-k2x2-s1x1-p1x0-d3x1", (0, 6)),
+        ("span-of-dilation-times-kernel", "3x7-k1x2-s1x1-p0x0-d5x1", None),
+        ("output-size-with-row-span-for-both", "7x3-k3x2-s1x1-p0x0-d2x1", None),
+        ("output-size-with-row-span-for-both", "7x4-k3x2-s1x1-p0x0-d2x1", (3, 0)),
+        ("padding-ignored", "2x6-k3x2-s1x1-p1x0-d1x1", (0, 5)),
+        ("padding-ignored", "1x6-k3x2-s1x1-p1x0-d1x1", None),
+        ("dilations-swapped-with-sizes", "7x3-k2x2-s1x1-p0x0-d4x2", None),
+        ("dilations-swapped-with-sizes", "7x3-k2x2-s1x1-p0x0-d3x2", (5, 0)),
+        ("dilations-swapped-with-sizes", "7x4-k2x2-s1x1-p0x0-d3x2", (5, 1)),
+    ],
+)
+def test_where_no_window_is_left_the_result_is_empty_and_below_there_is_none(
+    name: str, case: str, shape: tuple[int, int] | None
+) -> None:
+    """A size of 0 is an empty array, one below 0 an exception, as NumPy has it."""
+    given = Case.from_id(f"n2c1f3g1-{case}-bias-m111-float64-packed-integers-seed0")
+    fault, problem = named(name), Problem.of(given, operands(given))
+    assert Condition.parse(str(fault.trigger)).holds(given)
+    if shape is None:
+        with pytest.raises(NoArrayError):
+            fault.results(problem, "forward")
+    else:
+        found = fault.results(problem, "forward")
+        assert found is not None
+        assert found.shape == (2, 3, *shape)
 
 
 def test_a_suspect_that_breaks_what_passes_comes_later() -> None:
@@ -697,6 +886,72 @@ def test_the_written_test_is_one(op: str, layout: str, single: bool) -> None:
         exec(text, {function: wrong(function) for function in functions})
 
 
+class Returning(Faulty):
+    """Makes something else of every result, or of all gradients."""
+
+    def __init__(self, change: Callable[[Any], Any], whole: bool = False) -> None:
+        super().__init__()
+        self.change, self.whole = change, whole
+
+    def conv2d(self, *arguments: Any) -> Any:
+        """Return the changed output."""
+        return self.change(super().conv2d(*arguments))
+
+    def conv2d_backward(self, *arguments: Any) -> Any:
+        """Return the changed gradients, or something else than three."""
+        three = super().conv2d_backward(*arguments)
+        if self.whole:
+            return self.change(three)
+        return tuple(None if one is None else self.change(one) for one in three)
+
+
+@pytest.mark.parametrize(
+    ("target", "ops"),
+    [
+        (Returning(lambda y: y.astype("float64")), ("forward", "grad_weight")),
+        (Returning(lambda y: y.astype(object)), ("forward", "grad_weight")),
+        (Returning(lambda y: y.tolist()), ("forward", "grad_weight")),
+        (Returning(lambda _: None), ("forward", "grad_bias")),
+        (Returning(lambda y: y.ravel()[:1].sum()), ("forward", "grad_input")),
+        (Returning(lambda y: y.ravel()[:1].reshape(())), ("forward", "grad_input")),
+        (Returning(lambda y: y[..., 0]), ("forward", "grad_input")),
+        (Returning(lambda three: three[:2], whole=True), ("grad_input",)),
+        (Returning(lambda three: list(three)[:2], whole=True), ("grad_weight",)),
+        (Returning(lambda three: dict(enumerate(three)), whole=True), ("grad_weight",)),
+        (Returning(lambda three: next(t for t in three if t is not None), whole=True),
+         ("grad_bias",)),
+    ],
+    ids=["float64", "object", "list", "none", "number", "scalar", "axis", "two", "list-of-two",
+         "dict", "one"],
+)  # fmt: skip
+def test_the_written_test_fails_on_what_is_no_array_of_the_kind(
+    target: Returning, ops: tuple[str, ...]
+) -> None:
+    """The printed test fails on the target that it is printed for, and passes on npconv."""
+    texts = [d.test for d in diagnosed(target, "quick[::13]", ops=ops, dtypes=("float32",))]
+    assert len([text for text in texts if text]) == len(ops)
+    for text in filter(None, texts):
+        assert len(text.splitlines()) <= 5
+        exec(text, {"conv2d": npconv.conv2d, "conv2d_backward": npconv.conv2d_backward})
+        with pytest.raises((AssertionError, TypeError, KeyError)):
+            exec(text, {"conv2d": target.conv2d, "conv2d_backward": target.conv2d_backward})
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_the_written_test_of_a_type_takes_arrays_alone(op: str) -> None:
+    """A masked array, which is an array to Python, fails where the type was what failed."""
+    case = replace(PLAIN, batch=1, extents=(3, 4), dilation=(1, 1), in_channels=2, out_channels=2)
+    arrays = operands(case)
+    want = expect(case, arrays).values[op]
+    functions = frozenset({"conv2d", "conv2d_backward"})
+    text = example.written(case, op, Problem.of(case, arrays), want, functions, "type")
+    assert len(text.splitlines()) <= 5
+    target = Returning(lambda y: np.ma.MaskedArray(y, mask=False))
+    exec(text, {"conv2d": npconv.conv2d, "conv2d_backward": npconv.conv2d_backward})
+    with pytest.raises(AssertionError):
+        exec(text, {"conv2d": target.conv2d, "conv2d_backward": target.conv2d_backward})
+
+
 def test_the_views_written_are_those_of_the_data() -> None:
     """Each layout's text gives the view that the suite's data has."""
     for layout, text in example._VIEWS.items():
@@ -738,8 +993,9 @@ def test_arrays_are_drawn_with_stars_at_what_is_wrong() -> None:
         # The other way round along the width, which none does.
         (lambda right: right[..., ::-1].copy(), False),
         (lambda right: right[..., :1, :].copy(), False),
+        (lambda right: np.full_like(right, np.nan), False),
     ],
-    ids=["rounded", "reversed", "cut"],
+    ids=["rounded", "reversed", "cut", "nan"],
 )
 def test_arithmetic_is_told_only_where_errors_may_be_its_own(
     result: Callable[[Any], Any], told: bool
@@ -759,11 +1015,74 @@ class Swapped(Faulty):
 
 
 def test_no_arithmetic_is_named_for_what_is_no_number() -> None:
-    """Gradients in another order get no word on an arithmetic, which the probe sees by chance."""
+    """Gradients in another order get no word on an arithmetic."""
     report = npconv.check(Swapped(), "quick", ops=["grad_input"], dtypes=["float64"])
-    assert any(f.name != "float64" for found in report.findings.values() for f in found.values())
+    assert not report.findings
     assert report.diagnoses
     assert not [each.says for each in report.diagnoses if "it computes as" in each.says]
+
+
+def test_nan_shows_no_arithmetic_and_no_rounding() -> None:
+    """Where all elements are NaN this is what is said, and nothing of how they were computed."""
+    report = npconv.check(Returning(lambda y: y * np.nan), "quick[::5]", ops=["forward"],
+                          dtypes=["float32", "float16"])  # fmt: skip
+    assert not report.findings
+    said = [d for d in report.diagnoses if d.condition != "illegal"]
+    assert [(d.suspect, d.says) for d in said] == [(None, "all elements are NaN")]
+
+
+def test_suspects_are_not_told_by_nan_alone() -> None:
+    """A fault needs one result with a number to be named; infinity is one, an empty array too."""
+    case = Case.from_id(PLAIN.id.replace("integers", "special"))
+    nan = sight(case, "forward", lambda y: np.full_like(y, np.nan))
+    everywhere = replace(
+        named("bias-added-twice"), trigger=None,
+        results=lambda p, _: np.full_like(nan.want, np.nan) if p.input.size else None,
+    )  # fmt: skip
+    assert matching.gives(everywhere, nan)
+    assert matching.match([nan], [], [everywhere]) == []
+    mixed = sight(case, "forward", assigned((..., 0), np.inf))
+    assert (nan.tells, mixed.tells) == (False, True)
+    empty = sight(case, "forward", lambda y: y[:0])
+    assert empty.tells
+
+
+def test_a_wider_result_is_one_fault_on_all_data() -> None:
+    """Results computed in float32 and returned as float64 are told by their dtype, not bits."""
+
+    def single(y: Any) -> Any:
+        return (y * y.dtype.type(1 + 2.0**-23)).astype("float64")
+
+    reals = [case for case in CASES if case.dtype == "float32" and case.data == "reals"]
+    suite = tuple(case.id for case in reals)[::3]
+    (found,) = diagnosed(Returning(single), suite, ops=("forward",))
+    assert (found.suspect, found.explains) == ("result-always-float64", found.of)
+    assert found.of > 10
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda y: y.astype(object), "the result has dtype object, not float32"),
+        (lambda y: y.astype("U9"), "the result has dtype str288, not float32"),
+        (lambda y: np.zeros(y.shape, "datetime64[s]"), "the result has dtype datetime64[s], not"),
+        (lambda y: np.zeros(y.shape, [("re", "f4")]), "the result has dtype void32, not float32"),
+        (lambda y: np.broadcast_to(y.dtype.type(0), (10**6, 10**6, 10, 10)),
+         "the result has shape (1000000, 1000000, 10, 10), far larger than what is right"),
+        (lambda y: np.broadcast_to(y.ravel()[:1], (10**6, 10**6)), "the result has 2 axes, not 4"),
+    ],
+    ids=["object", "text", "time", "fields", "huge", "huge-of-two-axes"],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_told_by_dtype_or_shape(
+    change: Callable[[Any], Any], said: str
+) -> None:
+    """No numbers, and arrays far too large, are not looked into, and end no diagnosis."""
+    suite = tuple(case.id for case in CASES if case.dtype == "float32")[::9]
+    report = npconv.check(Returning(change), suite, ops=["forward"])
+    (found,) = report.diagnoses
+    assert found.says.startswith(said)
+    assert found.suspect is None
 
 
 @pytest.mark.parametrize("ratio", [3.47e-05, 0.529, 1.0, 123456.0])

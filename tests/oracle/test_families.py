@@ -13,8 +13,8 @@ from npconv.oracle.families import EDGES, LIMIT, Family, families, illegal
 from npconv.oracle.protocol import OPS
 from npconv.oracle.suites import suite_named
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 FAMILIES = {family.name: family for family in families()}
 

@@ -486,7 +486,9 @@ def test_unfit_report_is_not_resumed(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff\xfe\x00", b"null", b'{"ops": ' * 50], ids=repr
+    "content",
+    [b"", b"{", b"\xff\xfe\x00", b"null", b'{"ops": ' * 50, b"[" * 100_000],
+    ids=lambda content: repr(content[:20]),
 )
 def test_broken_file_is_not_resumed(tmp_path: Path, content: bytes) -> None:
     """Half a report, an empty file and bytes that are no text raise ValueError with one line."""

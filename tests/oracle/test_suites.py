@@ -14,8 +14,8 @@ from npconv.oracle.cases import DATA, ONE_LAID_OUT, Case
 from npconv.oracle.protocol import OPS, Supports
 from npconv.oracle.suites import REVISIONS, Section, Suite, suite_named
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 #: (groups, input channels, output channels): dense, 1 < g < C, depthwise, with a multiplier.
 STRUCTURES = ((1, 3, 2), (2, 4, 6), (3, 3, 3), (2, 2, 6))

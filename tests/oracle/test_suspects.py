@@ -22,8 +22,8 @@ from npconv.oracle.suspects import CATALOGUE, Fault, Problem, channels, kernels,
 from npconv.oracle.suspects.fault import KINDS, NoArrayError
 from npconv.oracle.suspects.tools import OPS, SLIDING, memory, over, positions, read, right
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -39,6 +39,14 @@ SEEN, SORTED = 24, 200
 _HELD, _LOOKED = 24, 6000
 #: Passing cases that are looked at for whether a suspect shows in them.
 _MET = 300
+#: Passing cases that tell parts apart.
+_TOLD = 1000
+#: Shares of the arrays looked at: of less a suspect needs a rule; of so much it is the cause.
+_MOSTLY, _NEARLY = 0.8, 0.9
+#: For each failing case, passing ones that the rule of all may hold for: a fault need not show.
+_HIDDEN = 0.5
+#: Sorts of failure that one sentence tells.
+_SORTS = 3
 #: Seconds that a diagnosis may take at the least, whatever the run took.
 LEAST = 2.0
 #: Kinds of failure whose results are compared with those of known faults.
@@ -190,17 +198,13 @@ class _Operation:
             yield self._without_running(passing)
             return
         sights = self._sights()
-        parts = self._parts(sights, passing)
-        alone = len(parts) == 1
-        kinds = {part: self.legal if alone else [] for part in parts}
-        if not alone:
-            kinds = self._sorted(parts)
-        for number, part in enumerate(parts):
+        told = self._told_apart(self._parts(sights, passing), sights, passing)
+        for number, (part, failing) in enumerate(told):
             now = time.perf_counter()
-            end = now + max(0.0, self.bench.deadline - now) / (len(parts) - number)
+            end = now + max(0.0, self.bench.deadline - now) / (len(told) - number)
             # What another fault gives does not show this one.
-            others = [c for other in parts if other is not part for c in kinds[other]]
-            yield self._explained(part, kinds[part], [*passing, *others], end)
+            others = [case for other, cases in told if other is not part for case in cases]
+            yield self._explained(part, failing, passing, others, end)
 
     # ------------------------------------------------------------- what is seen
 
@@ -246,16 +250,13 @@ class _Operation:
         matches = matching.match(
             [sights[i] for i in compared], problems, CATALOGUE,
             now + 0.5 * max(0.0, self.bench.deadline - now),
+            [sight for sight in sights if sight.kind == "raised"],
         )  # fmt: skip
         parts = []
         rest = set(range(len(sights)))
         for found in matches:
             places = {compared[i] for i in found.explains}
-            # What is raised tells nothing by itself; a fault that results show may raise too.
-            places |= {
-                i for i in rest
-                if sights[i].kind == "raised" and matching.gives(found.fault, sights[i])
-            }  # fmt: skip
+            places |= {i for i in rest if matching.raises(found.fault, sights[i])}
             rest -= places
             own = tuple(sights[i] for i in sorted(places))
             parts.append(
@@ -266,13 +267,7 @@ class _Operation:
         if len(matches) == 1 and len(rest) <= max(1, len(sights) // 20) and not doubtful:
             # Chance may hide or change one of many.
             return parts
-        groups: dict[str, list[Sight]] = collections.defaultdict(list)
-        left = [sights[i] for i in sorted(rest)]
-        values = any(sight.kind == "values" for sight in left)
-        for sight in left:
-            # Wrong values of data that hold NaN or infinity are often NaN: the same cause.
-            special = values and sight.kind == "nonfinite" and sight.case.data == "special"
-            groups["values" if special else _sort(sight.failure)].append(sight)
+        groups = _grouped([sights[i] for i in sorted(rest)])
         return self._experimented(sights, parts, groups, passing, doubtful)
 
     def _state_first(self, sights: Sequence[Sight]) -> list[_Part] | None:
@@ -362,7 +357,9 @@ class _Operation:
             if sight is None:
                 continue
             for part in parts:
-                given = part.suspect is not None and matching.gives(part.suspect, sight)
+                given = part.suspect is not None and (
+                    matching.gives(part.suspect, sight) or matching.raises(part.suspect, sight)
+                )
                 if given or (
                     part.suspect is None
                     and part.sights
@@ -372,23 +369,115 @@ class _Operation:
                     break
         return found
 
+    def _told_apart(
+        self, parts: Sequence[_Part], sights: Sequence[Sight], passing: Sequence[Case]
+    ) -> list[tuple[_Part, Sequence[Case]]]:
+        """Return the parts that have causes of their own, each with failing cases of its own.
+
+        Where one rule without alternatives holds for all that fails, and says it in fewer bits
+        than the rules of the parts do, there is one cause. A suspect that gives some of the
+        results, whatever the parameters, gives them by chance.
+        """
+        if len(parts) == 1:
+            return [(parts[0], self.legal)]
+        cases = self._sorted(parts)
+        told: list[tuple[_Part, Sequence[Case]]] = [(part, cases[part]) for part in parts]
+        if not all(p.suspect is None or experiments.is_determined(p.suspect) for p in parts):
+            return told
+        now = time.perf_counter()
+        end = now + 0.3 * max(0.0, self.bench.deadline - now)
+        few = spread(passing, _TOLD)
+        own = {}
+        for part, failing in told:
+            if time.perf_counter() > end:
+                return told
+            given = [part.suspect.trigger] if part.suspect and part.suspect.trigger else []
+            outside = [case for other, others in told if other is not part for case in others]
+            own[part] = rules.find(failing, [*few, *outside], given=given, deadline=end)
+        bits = sum(found[0].bits for found in own.values() if found)
+        together = [case for _, failing in told for case in failing]
+        simpler = [
+            rule.text for rule in rules.find(together, few, deadline=end)
+            if rule.bits < bits and rule.alternatives == 1 and rule.text != "True"
+            and rule.missed == 0
+        ]  # fmt: skip
+        most = _HIDDEN * len(self.legal)
+        scored = rules.scored(simpler, self.legal, passing) if simpler else []
+        if any(missed == 0 and extra <= most for _, missed, extra in scored):
+            return [(self._joined(sights, parts, sights), self.legal)]
+        arrays = sum(sight.kind in _VALUES for sight in sights)
+        chance = [
+            part for part in parts
+            if part.suspect is not None and part.explains < _MOSTLY * arrays
+            and (not own[part] or own[part][0].text == "True")
+        ]  # fmt: skip
+        if not chance:
+            return told
+        unknown = [
+            part for part in parts if part.suspect is None and part.sights[0].kind in _VALUES
+        ]
+        left = [sight for part in (*chance, *unknown) for sight in part.sights]
+        parts = [part for part in parts if part not in chance and part not in unknown]
+        parts += [self._joined(group, chance, sights) for group in _grouped(left).values()]
+        parts.sort(key=lambda part: -part.explains)
+        if len(parts) == 1:
+            return [(parts[0], self.legal)]
+        cases = self._sorted(parts)
+        return [(part, cases[part]) for part in parts]
+
+    def _joined(
+        self, own: Sequence[Sight], parts: Sequence[_Part], sights: Sequence[Sight]
+    ) -> _Part:
+        """Return a part of failing results whose cause is one, whatever gave some of them."""
+        arrays = [sight for sight in own if sight.kind in _VALUES]
+        most = max(
+            (part for part in parts if part.suspect is not None),
+            key=lambda part: part.explains, default=None,
+        )  # fmt: skip
+        share = 0.0 if most is None else most.explains / max(1, len(arrays))
+        if most is not None and share >= _NEARLY:
+            return replace(most, sights=tuple(own))
+        groups = sorted(_grouped(own).values(), key=len, reverse=True)
+        groups = [group for group in groups if 10 * len(group) >= len(own)]
+        texts = [
+            self._words(group)
+            + (f" (in {len(group)} of {len(own)} cases looked at)" if len(groups) > 1 else "")
+            for group in groups[:_SORTS]
+        ]
+        if most is not None and most.suspect is not None and share >= 0.5:
+            texts.insert(
+                0, f"{most.explains} of {len(own)} looked at are what a kernel gives that "
+                f"{most.says} [{most.suspect.name}]"
+            )  # fmt: skip
+        return _Part(None, (), "; ".join(texts), tuple(own), len(own), len(sights))
+
     # ------------------------------------------------------------- what is said
 
     def _explained(
-        self, part: _Part, failing: Sequence[Case], passing: Sequence[Case], end: float
+        self,
+        part: _Part,
+        failing: Sequence[Case],
+        passing: Sequence[Case],
+        others: Sequence[Case],
+        end: float,
     ) -> Diagnosis:
         if part.suspect is not None and part.suspect.kind == "state":
             return self._stated(part, failing, end)
         given = [part.suspect.trigger] if part.suspect is not None and part.suspect.trigger else []
         passing = self._telling(part, passing, end)
-        found = rules.find(failing, passing, given=given, deadline=end)
+        outside = [*passing, *others]
+        found = rules.find(failing, outside, given=given, deadline=end)
         if found and not self.bench.spent:
             found = probing.settled(
-                self.bench, self.op, found, failing, passing, end, self._shown(part.suspect)
+                self.bench, self.op, found, failing, outside, end, self._shown(part.suspect)
             )
         best = found[0] if found else None
         smallest, text, drawing = self._smallest(part, failing, end)
         everything = len(failing) == len(self.legal)
+        extra = 0
+        if best is not None:
+            # What another fault makes fail does not pass.
+            extra = rules.scored([best.text], (), passing)[0][2] if others else best.extra
         return Diagnosis(
             op=self.op,
             suspect=None if part.suspect is None else part.suspect.name,
@@ -399,11 +488,11 @@ class _Operation:
             asked=self.everything.asked(self.op),
             condition=None if best is None or best.text == "True" else best.text,
             missed=0 if best is None else best.missed,
-            extra=0 if best is None else best.extra,
+            extra=extra,
             sample=0 if everything else len(failing),
             smallest=smallest.id,
             others=tuple(fault.name for fault in part.others[:3]),
-            shape="" if part.suspect is None else describe.describe(part.sights),
+            shape="" if part.suspect is None else _shape(part.sights),
             test=text,
             drawing=drawing,
         )
@@ -447,12 +536,14 @@ class _Operation:
         )
 
     def _smallest(self, part: _Part, failing: Sequence[Case], end: float) -> tuple[Case, str, str]:
-        cases = [sight.case for sight in part.sights] or list(failing)
-        case = min(cases, key=lambda case: (_size(case), case.plainness))
         bench, op, suspect = self.bench, self.op, part.suspect
-        if not part.sights:
+        # A fault that some results show may raise in other cases.
+        seen = [s for s in part.sights if suspect is not None and matching.gives(suspect, s)]
+        if not (seen or part.sights):
+            case = min(failing, key=lambda case: (_size(case), case.plainness))
             return case, "", ""
-        sort = _sort(part.sights[0].failure)
+        first = min(seen or part.sights, key=lambda s: (_size(s.case), s.case.plainness))
+        sort = _sort(first.failure)
 
         def still(other: Case) -> bool:
             if bench.spent or time.perf_counter() > end or not bench.asks(other):
@@ -464,8 +555,7 @@ class _Operation:
                 return _sort(sight.failure) == sort
             return matching.gives(suspect, sight)
 
-        first = next((sight.case for sight in part.sights if sight.case == case), case)
-        small = shrink.shrink(first, still)
+        small = shrink.shrink(first.case, still)
         mask = "111" if op == "forward" else "".join("01"[name == op] for name in GRADIENTS)
         alone = replace(small, mask=mask)
         if alone != small and still(alone):
@@ -476,7 +566,7 @@ class _Operation:
         if sight.kind not in (*_VALUES, "raised", "type", "unstable") or not sight.want.size:
             return small, "", ""
         functions = frozenset(bench.implementation.functions)
-        text = example.written(small, op, sight.problem, sight.want, functions)
+        text = example.written(small, op, sight.problem, sight.want, functions, sight.kind)
         return small, text, example.drawn(op, sight.problem, sight.got, sight.want)
 
     def _without_running(self, passing: Sequence[Case]) -> Diagnosis:
@@ -519,6 +609,26 @@ def _sort(failure: Failure) -> str:
     if failure.kind != "raised":
         return failure.kind
     return "raised " + re.sub(r"[\d\s,()]+", " ", failure.message)
+
+
+def _grouped(sights: Sequence[Sight]) -> dict[str, list[Sight]]:
+    """Return failing results by what failures of one cause have in common."""
+    groups: dict[str, list[Sight]] = collections.defaultdict(list)
+    values = any(sight.kind == "values" for sight in sights)
+    for sight in sights:
+        # Wrong values of data that hold NaN or infinity are often NaN: the same cause.
+        special = values and sight.kind == "nonfinite" and sight.case.data == "special"
+        groups["values" if special else _sort(sight.failure)].append(sight)
+    return groups
+
+
+def _shape(sights: Sequence[Sight]) -> str:
+    """Say what is true of the results that a suspect gives, and in how many calls it raises."""
+    raised = sum(sight.kind == "raised" for sight in sights)
+    if raised in (0, len(sights)):
+        return describe.describe(sights)
+    said = describe.describe([sight for sight in sights if sight.kind != "raised"])
+    return f"{said}; it raises in {raised} of the {len(sights)}"
 
 
 def _problem(case: Case) -> Problem:

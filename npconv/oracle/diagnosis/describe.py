@@ -83,7 +83,11 @@ def describe(sights: Sequence[Sight]) -> str:
     share = [float(mask.mean()) for mask in masks]
     low, high = round(100 * min(share)), round(100 * max(share))
     portion = f"{low} %" if low == high else f"{low} to {high} %"
-    found.append("all elements are wrong" if low == 100 else f"{portion} of the elements are wrong")
+    if what is None or not what.startswith("all elements are "):
+        all_are = low == 100
+        found.append(
+            "all elements are wrong" if all_are else f"{portion} of the elements are wrong"
+        )
     return "; ".join(found)
 
 
@@ -132,18 +136,16 @@ def _shapes(sights: Sequence[Sight]) -> str:
     """Say how wrong shapes differ from right ones."""
     statements = []
     for sight in sights:
-        got, want = sight.got, sight.want
+        got, want = sight.shape, sight.want.shape
         if got is None:
             continue
-        if got.ndim != want.ndim:
-            statements.append([f"the result has {got.ndim} axes, not {want.ndim}"])
+        if len(got) != len(want):
+            statements.append([f"the result has {len(got)} axes, not {len(want)}"])
             continue
         found = []
-        names = AXES[sight.op][-want.ndim :]
-        steps = [
-            (name, g - w) for name, g, w in zip(names, got.shape, want.shape, strict=True) if g != w
-        ]
-        if sorted(got.shape) == sorted(want.shape):
+        names = AXES[sight.op][-len(want) :]
+        steps = [(name, g - w) for name, g, w in zip(names, got, want, strict=True) if g != w]
+        if sorted(got) == sorted(want):
             found.append("the result has the right sizes in another order")
         found.append(
             "the result has " + " and ".join(f"{_count(abs(d), n)} too "
@@ -153,6 +155,8 @@ def _shapes(sights: Sequence[Sight]) -> str:
             "the result has too " + " and too ".join(f"{'many' if d > 0 else 'few'} {n}s"
                                                       for n, d in steps)
         )  # fmt: skip
+        if sight.got is None:
+            found.insert(0, f"the result has shape {got}, far larger than what is right")
         statements.append(found)
     return _usual(statements) or "the results have wrong shapes"
 
@@ -175,6 +179,8 @@ def _whats(sight: Sight, wrong: Array) -> Iterator[str]:
     if got.dtype.kind in "fc" and not np.isfinite(bad).all():
         infinite = np.isinf(bad)
         name = "infinity" if infinite.all() else "NaN" if not infinite.any() else "NaN or infinity"
+        if not np.isfinite(got).any():
+            yield f"all elements are {name}"
         if not np.isfinite(bad).any():
             yield f"{whole} are {name}"
         else:
@@ -379,7 +385,7 @@ def as_of_rounding(sight: Sight) -> bool:
     if gauge is None or gauge.shape != error.shape:
         return False
     seen = np.isfinite(error) & np.isfinite(gauge)
-    return bool(np.max(error[seen], initial=0) <= np.max(gauge[seen], initial=0) / 16)
+    return bool(seen.any() and np.max(error[seen]) <= np.max(gauge[seen]) / 16)
 
 
 def _gauge(problem: Problem, op: str) -> Array | None:

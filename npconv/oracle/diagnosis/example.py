@@ -35,11 +35,15 @@ _READ = {
 }
 
 
-def written(case: Case, op: str, problem: Problem, want: Array, functions: frozenset[str]) -> str:
+def written(
+    case: Case, op: str, problem: Problem, want: Array, functions: frozenset[str],
+    kind: str = "values",
+) -> str:  # fmt: skip
     """Return a test of five lines that needs NumPy and the functions under test alone.
 
-    It is empty where the arrays are too large to be written out, or of another kind than
-    numbers that print.
+    It fails on failures of that `kind`: NumPy takes a list, another dtype, or a number alone for
+    equal where their values are. It is empty where the arrays are too large to be written out, or
+    of another kind than numbers that print.
     """
     backward = op != "forward" and "conv2d_backward" in functions
     wanted = ("grad_output", "input", "weight") if backward else _READ[op]
@@ -61,18 +65,24 @@ def written(case: Case, op: str, problem: Problem, want: Array, functions: froze
         "grad_weight": f"conv2d_weight(x, {case.weight_shape}, g, {parameters})",
         "grad_bias": "conv2d_bias(g)",
     }[op]  # fmt: skip
+    place = 0
     if backward:
         lines = (("g", "grad_output"), ("x", "input"), ("w", "weight"))
         place = GRADIENTS.index(op)
-        call = f"conv2d_backward(g, x, w, {parameters}, {case.output_mask})[{place}]"
+        call = f"conv2d_backward(g, x, w, {parameters}, {case.output_mask})"
+        call += "" if kind == "type" else f"[{place}]"
     right = _literal(np.asarray(want), "packed")
+    strict = ", strict=True" if kind in ("dtype", "shape") else ""
+    judged = f"np.testing.assert_array_equal(got, {right}{strict})"
+    if kind == "type":
+        judged = "assert type(got) is np.ndarray, type(got)"
+        if backward:
+            three = "assert isinstance(got, (tuple, list)) and len(got) == 3, got"
+            judged = f"{three}; assert type(got[{place}]) is np.ndarray, type(got[{place}])"
     given = [f"{short} = {texts[name]}" for short, name in lines]
     if len(given) == 3:
         given = [given[0], "; ".join(given[1:])]
-    return "\n".join(
-        ["import numpy as np", *given, f"got = {call}",
-         f"np.testing.assert_array_equal(got, {right})"]
-    )  # fmt: skip
+    return "\n".join(["import numpy as np", *given, f"got = {call}", judged])
 
 
 def _literal(array: Array, layout: str) -> str:
@@ -132,6 +142,7 @@ def _block(name: str, array: Array, wrong: Array | None = None) -> list[str]:
     """Return a title and the planes of an array, one below the other; nothing for a large one."""
     if not 0 < array.size <= _DRAWN:
         return []
+    array = np.atleast_1d(array)
     texts = np.array(
         [
             _cell(value, wrong is not None and bool(mark))

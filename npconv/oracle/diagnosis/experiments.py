@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from npconv.oracle.cases import Case
 from npconv.oracle.conditions import Condition
 from npconv.oracle.data import Operands, operands
-from npconv.oracle.diagnosis.sights import Bench, Sight, effort, equal
+from npconv.oracle.diagnosis.sights import Bench, Sight, effort, equal, is_comparable
 from npconv.oracle.protocol import GRADIENTS
 from npconv.oracle.suspects import CATALOGUE
 from npconv.oracle.suspects.fault import Fault, Problem
@@ -105,7 +106,7 @@ def _call(bench: Bench, case: Case, op: str, arrays: Operands) -> Any:
     implementation = bench.implementation
     if bench.spent:
         return None
-    with printing_aside(), contextlib.suppress(Exception, SystemExit):
+    with printing_aside(), _whatever_is_raised():
         if op == "forward":
             return implementation.forward(case, arrays)
         mask = tuple(op == name for name in GRADIENTS)
@@ -114,12 +115,22 @@ def _call(bench: Bench, case: Case, op: str, arrays: Operands) -> Any:
     return None
 
 
+class _whatever_is_raised(contextlib.AbstractContextManager[None]):  # noqa: N801  # as a call
+    """Go on after what the code under test raises, of any class; an interrupt is the user's."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        """Say whether what was raised ends here."""
+        return kind is not None and not issubclass(kind, KeyboardInterrupt)
+
+
 def _answers(bench: Bench, case: Case, op: str, draws: Sequence[Operands]) -> list[Array] | None:
-    """Return copies of what calls in a row give; None where one gives no array."""
+    """Return copies of what calls in a row give; None where one gives nothing to compare."""
+    sizes = math.prod(case.input_shape) + math.prod(case.weight_shape)
+    sizes += math.prod(case.geometry.output_shape)
     found = []
     for arrays in draws:
         result = _call(bench, case, op, arrays)
-        if not isinstance(result, np.ndarray):
+        if not isinstance(result, np.ndarray) or not is_comparable(result, sizes):
             return None
         found.append(result.copy())
     return found
@@ -360,7 +371,7 @@ def _masks(bench: Bench, sight: Sight) -> Recognised | None:
     seen: dict[tuple[bool, ...], tuple[bool, ...]] = {}
     zeros = True
     for mask in itertools.product((True, False), repeat=3):
-        with printing_aside(), contextlib.suppress(Exception, SystemExit):
+        with printing_aside(), _whatever_is_raised():
             three = bench.implementation.gradients(case, operands(case), mask)  # type: ignore[arg-type]
             seen[mask] = tuple(gradient is not None for gradient in three)
             zeros &= all(

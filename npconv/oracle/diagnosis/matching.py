@@ -39,10 +39,12 @@ def match(
     passing: Sequence[tuple[Case, Problem]],
     faults: Sequence[Fault],
     deadline: float = float("inf"),
+    raised: Sequence[Sight] = (),
 ) -> list[Match]:
     """Return faults that together give the failing results of one operation, each its own part.
 
-    The fault that gives most comes first, then the one that gives most of the rest.
+    The fault that gives most comes first, then the one that gives most of the rest; of faults
+    that give the same, one that may have `raised` too.
     """
     explained = _explained(sights, faults, deadline)
     rest = frozenset(range(len(sights)))
@@ -58,6 +60,7 @@ def match(
             if len(given & rest) >= 0.9 * most
         }  # fmt: skip
         against = {fault: contradictions(fault, op, passing) for fault in near}
+        failed = {fault: sum(raises(fault, sight) for sight in raised) for fault in near}
         order = {fault: number for number, fault in enumerate(faults)}
         keys = {
             fault: (
@@ -65,6 +68,7 @@ def match(
                 0.3 * against[fault] / max(1, len(passing)) - len(given & rest) / len(rest),
                 # Within the bound of inexact data several may be; to the bit it is seldom chance.
                 -sum(_to_the_bit(fault, sights[number]) for number in given & rest),
+                -failed[fault],
                 -len(given),
                 fault.series is not None,
                 len(fault.ops),
@@ -77,7 +81,8 @@ def match(
         equal = tuple(
             fault
             for fault in ranked[1:]
-            if explained[fault] & rest == explained[best] & rest and against[fault] == against[best]
+            if explained[fault] & rest == explained[best] & rest
+            and (against[fault], failed[fault]) == (against[best], failed[best])
         )
         found.append(Match(best, explained[best] & rest, against[best], equal))
         rest -= explained[best]
@@ -112,7 +117,11 @@ def _explained(
             given.setdefault(fault, set()).add(number)
         if time.perf_counter() > deadline:
             break
-    return {fault: frozenset(numbers) for fault, numbers in given.items()}
+    return {
+        fault: frozenset(numbers)
+        for fault, numbers in given.items()
+        if any(sights[number].tells for number in numbers)
+    }
 
 
 @functools.cache
@@ -133,6 +142,16 @@ def gives(fault: Fault, sight: Sight) -> bool:
     if isinstance(found, NoArrayError):
         return sight.kind == "raised"
     return sight.is_given_by(found)
+
+
+def raises(fault: Fault, sight: Sight) -> bool:
+    """Whether a kernel with a fault may raise as it was seen to: where it reads beyond the input.
+
+    What is raised tells nothing by itself; a fault that results show may raise too.
+    """
+    if sight.kind != "raised" or sight.op not in fault.ops or not _meets(fault, sight.case):
+        return False
+    return gives(fault, sight) or (fault.leaves is not None and fault.leaves(sight.problem))
 
 
 def _to_the_bit(fault: Fault, sight: Sight) -> bool:

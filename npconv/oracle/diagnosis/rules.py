@@ -81,13 +81,15 @@ _BETWEEN = (
 class Rule:
     """A condition with its exceptions: failing cases outside of it, passing cases within.
 
-    `bits` is its score; the lowest is the best.
+    `bits` is its score; the lowest is the best. `alternatives` counts what is joined by `or`, the
+    same on either axis being one.
     """
 
     text: str
     missed: int
     extra: int
     bits: float
+    alternatives: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,8 @@ class _Search:
     def __init__(self, table: Table, failing: int, deadline: float) -> None:
         self.table, self.failing, self.deadline = table, failing, deadline
         self.passing = table.length - failing
-        self.found: dict[str, tuple[float, int, int]] = {}
+        #: By text: bits, missed, extra, alternatives.
+        self.found: dict[str, tuple[float, int, int, int]] = {}
         self.literals: list[_Literal] = []
         rows: list[Array] = []
         seen: dict[bytes, int] = {}
@@ -232,22 +235,22 @@ class _Search:
     @property
     def best_bits(self) -> float:
         """The lowest score so far, less the text."""
-        return min(bits for bits, _, _ in self.found.values())
+        return min(bits for bits, *_ in self.found.values())
 
     def rules(self, count: int) -> list[Rule]:
         """Return the best rules found, and `True`; of those equal on all cases the shortest."""
         ranked = sorted(self.found.items(), key=lambda item: (item[1][0], len(item[0]), item[0]))
         chosen: list[Rule] = []
         seen: set[bytes] = set()
-        for text, (bits, missed, extra) in ranked[: 20 * count]:
+        for text, (bits, missed, extra, alternatives) in ranked[: 20 * count]:
             key = np.packbits(self.table.holds(text)).tobytes()
             if key not in seen:
                 seen.add(key)
-                chosen.append(Rule(text, missed, extra, bits))
+                chosen.append(Rule(text, missed, extra, bits, alternatives))
             if len(chosen) >= count:
                 break
         if not any(rule.text == "True" for rule in chosen):
-            bits, missed, extra = self.found["True"]
+            bits, missed, extra, _ = self.found["True"]
             chosen.append(Rule("True", missed, extra, bits))
         return chosen
 
@@ -257,14 +260,16 @@ class _Search:
         inside = int(holds[: self.failing].sum())
         self._keep(text, _GIVEN, self.failing - inside, int(holds[self.failing :].sum()))
 
-    def _keep(self, text: str, price: float, missed: float, extra: float) -> None:
+    def _keep(
+        self, text: str, price: float, missed: float, extra: float, alternatives: int = 1
+    ) -> None:
         outside, failing = self.passing - extra, self.failing - missed
         if text != "True" and failing * outside <= missed * extra:
             return  # it tells where cases pass
         bits = price + float(self._outcomes(np.float64(missed), np.float64(extra)))
         known = self.found.get(text)
         if known is None or bits < known[0]:
-            self.found[text] = (bits, int(missed), int(extra))
+            self.found[text] = (bits, int(missed), int(extra), alternatives)
 
     def _outcomes(self, missed: Any, extra: Any) -> Any:
         """Return the bits that outcomes take, given where a rule holds."""
@@ -343,7 +348,8 @@ class _Search:
                     extra = int(either[self.failing :].sum())
                     total = price + more + _OR
                     chosen = [*parts, other]
-                    self._keep(" or ".join(map(self._text, chosen)), total, missed, extra)
+                    text = " or ".join(map(self._text, chosen))
+                    self._keep(text, total, missed, extra, len(chosen))
                     # Ranked by how well they tell, not by what is missed: more is to come.
                     told = _entropy(self.failing - missed, extra)
                     bits = total + float(told + _entropy(missed, self.passing - extra))

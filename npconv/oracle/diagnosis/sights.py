@@ -20,6 +20,8 @@ from npconv.oracle.trial import Outcome, run_case
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+#: An array is looked into that has at most so many times the right one's elements, and some more.
+_TIMES, _AT_LEAST = 100, 1_000_000
 #: Names of axes, by operation.
 AXES = {
     "forward": ("image", "channel", "row", "column"),
@@ -40,9 +42,11 @@ class Sight:
     problem : Problem
         The arrays and parameters that went in.
     got : numpy.ndarray or None
-        What came out; None where that is no array.
+        What came out; None where that is no array, or none to be compared.
     right : Reference
         What is right, with its bound.
+    unread : tuple of int or None
+        The shape of an array that came out, and is not looked into.
     """
 
     case: Case
@@ -51,6 +55,7 @@ class Sight:
     problem: Problem
     got: Array | None
     right: Reference
+    unread: tuple[int, ...] | None = None
 
     @property
     def kind(self) -> str:
@@ -63,9 +68,22 @@ class Sight:
         return self.right.values
 
     @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of what came out; None where that is no array."""
+        return self.unread if self.got is None else self.got.shape
+
+    @property
     def compares(self) -> bool:
         """Whether what came out can be compared element by element."""
         return self.got is not None and self.got.shape == self.want.shape
+
+    @property
+    def tells(self) -> bool:
+        """Whether a fault that gives this result is told by it: NaN alone may come of anything."""
+        got = self.got
+        return got is not None and (
+            got.size == 0 or got.dtype.kind in "iu" or not np.isnan(got).all()
+        )
 
     def is_given_by(self, other: Array | None) -> bool:
         """Whether this is what came out: to the bit, or within the bound and still wrong."""
@@ -86,10 +104,36 @@ class Sight:
                 # Of a wrong shape: the largest bound serves all elements.
                 near = np.abs(other - got) <= 2 * np.max(bound[np.isfinite(bound)], initial=0)
                 return bool((near | equal(other, got)).all())
-            if not compare(other, self.right).wrong.any():
+            # Of another dtype it is wrong whatever its numbers.
+            if self.kind != "dtype" and not compare(other, self.right).wrong.any():
                 return False
             near = replace(self.right, values=other.astype(self.want.dtype), bound=2 * bound)
             return not compare(got, near).wrong.any()
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An array that is not looked into: of a dtype that is no number's, or far too large."""
+
+    shape: tuple[int, ...]
+
+
+def is_comparable(array: Array, size: int) -> bool:
+    """Whether an array can be compared element by element with one of so many elements."""
+    # An array that repeats one element is as large as its shape where it is worked on.
+    if array.size > _TIMES * size + _AT_LEAST:
+        return False
+    return array.dtype.kind in "biufc" or array.dtype.name == "bfloat16"
+
+
+def _kept(outcome: Outcome, op: str) -> Any:
+    """Return a copy of a result, as an implementation may write to what it returned before."""
+    result = outcome.results[op]
+    if not isinstance(result, np.ndarray):
+        return result
+    references = {} if outcome.expected is None else outcome.expected.references
+    size = references[op].values.size if op in references else 0
+    return result.copy() if is_comparable(result, size) else Unread(result.shape)
 
 
 @dataclass
@@ -115,11 +159,7 @@ class Bench:
         if found is None:
             began = time.perf_counter()
             found = run_case(self.implementation, case, self.ops, self.arithmetic)
-            # Copied: an implementation may write to what it returned before.
-            results = {
-                op: result.copy() if isinstance(result, np.ndarray) else result
-                for op, result in found.results.items()
-            }
+            results = {op: _kept(found, op) for op in found.results}
             found = replace(found, results=results)
             self.slowest = max(self.slowest, time.perf_counter() - began)
             self.outcomes[case] = found
@@ -136,11 +176,12 @@ class Bench:
         if verdict is None or verdict.failure is None or outcome.expected is None:
             return None
         result = outcome.results.get(op)
+        # Where the mask leaves it out, nothing is right.
+        right = outcome.expected.references.get(op, Reference(np.empty(0)))
         return Sight(
             case, op, verdict.failure, Problem.of(case, operands(case)),
-            result if isinstance(result, np.ndarray) else None,
-            # Where the mask leaves it out, nothing is right.
-            outcome.expected.references.get(op, Reference(np.empty(0))),
+            result if isinstance(result, np.ndarray) else None, right,
+            result.shape if isinstance(result, Unread) else None,
         )  # fmt: skip
 
     def asks(self, case: Case) -> bool:

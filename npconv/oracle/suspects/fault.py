@@ -107,6 +107,9 @@ class Fault:
         The name shared by faults that differ in one number or one choice only.
     same_as : tuple of str
         Faults that give the same results on every problem.
+    leaves : callable or None
+        Whether it reads beyond the padded input of a problem. `results` has a number there; a
+        kernel may as well raise.
     """
 
     name: str
@@ -119,3 +122,4 @@ class Fault:
     results: Results
     series: str | None = None
     same_as: tuple[str, ...] = ()
+    leaves: Callable[[Problem], bool] | None = None

@@ -58,9 +58,18 @@ def make(
     links = tuple(
         "https://github.com/{}/issues/{}".format(*source.split("#")) for source in sources
     )
+    leaves = getattr(compute, "leaves", None)
     return Fault(
-        name, says, kind, family, tuple(ops), links, trigger, results, series, tuple(same_as)
-    )
+        name, says, kind, family, tuple(ops), links, trigger, results, series, tuple(same_as),
+        None if leaves is None else functools.partial(_leaves, leaves),
+    )  # fmt: skip
+
+
+def _leaves(leaves: Callable[[Problem], bool], problem: Problem) -> bool:
+    """Ask of a batch whether windows leave the padded input."""
+    if not (problem.input.size and problem.weight.size):
+        return False
+    return leaves(problem if problem.input.ndim == 4 else _batched(problem))
 
 
 def _results(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from npconv.conv import conv2d
 from npconv.geometry import Axis
 from npconv.oracle.suspects.fault import Array, Fault, NoArrayError, Problem
 from npconv.oracle.suspects.tools import (
@@ -34,24 +33,36 @@ _dilation = functools.partial(make, family="dilation", ops=SLIDING)
 _Places = Callable[[Axis, Axis], Array]
 
 
-def _along(places: _Places, outside: float = 0) -> Callable[[Problem, str], Array | None]:
-    """Use the same rule for both axes."""
+@dataclass(frozen=True)
+class _Windows:
+    """Windows over other elements: a rule for rows and one for columns."""
 
-    def compute(problem: Problem, op: str) -> Array | None:
-        rows, columns = (places(axis, other) for axis, other in axes_of(problem))
-        return over(problem, op, rows, columns, outside)
+    rows: _Places
+    columns: _Places
+    outside: float = 0
 
-    return compute
-
-
-def _apart(rows: _Places, columns: _Places) -> Callable[[Problem, str], Array | None]:
-    """Use one rule for rows and another for columns."""
-
-    def compute(problem: Problem, op: str) -> Array | None:
+    def __call__(self, problem: Problem, op: str) -> Array | None:
+        """Return the results; places beyond the image read `outside`."""
         (h, w), _ = axes_of(problem)
-        return over(problem, op, rows(h, w), columns(w, h))
+        return over(problem, op, self.rows(h, w), self.columns(w, h), self.outside)
 
-    return compute
+    def leaves(self, problem: Problem) -> bool:
+        """Whether a place lies beyond the padding."""
+        (h, w), _ = axes_of(problem)
+        return any(
+            bool(((places < -axis.before) | (places >= axis.extent + axis.after)).any())
+            for axis, places in ((h, self.rows(h, w)), (w, self.columns(w, h)))
+        )
+
+
+def _along(places: _Places, outside: float = 0) -> _Windows:
+    """Use the same rule for both axes."""
+    return _Windows(places, places, outside)
+
+
+def _apart(rows: _Places, columns: _Places) -> _Windows:
+    """Use one rule for rows and another for columns."""
+    return _Windows(rows, columns)
 
 
 def _own(axis: Axis, _: Axis) -> Array:
@@ -287,22 +298,37 @@ def _mixed_sides(problem: Problem, op: str) -> Array | None:
     return over(problem, op, positions(rows), positions(columns, before=rows.after))
 
 
-def _unpadded(problem: Problem, _: str) -> Array | None:
+def _fitting(problem: Problem, op: str, axes: Sequence[Axis]) -> Array | None:
+    """Return the output of other axes: empty where no window fits, and no array of sizes below."""
+    sizes = [axis.out for axis in axes]
+    if min(sizes) < 0:
+        raise NoArrayError("a size below 0")
+    if 0 in sizes:
+        batch, channels = problem.geometry.batch, problem.geometry.out_channels
+        return np.empty((batch, channels, *sizes), problem.input.dtype)
+    return on(
+        problem, op,
+        stride=tuple(axis.stride for axis in axes),
+        dilation=tuple(axis.dilation for axis in axes),
+        padding=tuple((axis.before, axis.after) for axis in axes),
+    )  # fmt: skip
+
+
+def _unpadded(problem: Problem, op: str) -> Array | None:
     """Return the output of the input without padding, which is smaller."""
-    bare = replace(problem, padding=(0, 0))
-    try:
-        bare.geometry  # noqa: B018  # raises where the kernel does not fit
-    except ValueError:
-        return None
-    if bare.geometry == problem.geometry:
-        return None
-    return conv2d(bare.input, bare.weight, bare.bias, *bare.parameters)
+    bare = [replace(axis, before=0, after=0) for axis in problem.geometry.axes]
+    return None if (*bare,) == problem.geometry.axes else _fitting(problem, op, bare)
 
 
 def _counted_without_padding(problem: Problem, op: str) -> Array | None:
     """Return as many windows of the padded input as fit the bare one: there may be none."""
+    sizes = [(a.extent - a.span) // a.stride + 1 for a in problem.geometry.axes]
+    return _so_many(problem, op, sizes)
+
+
+def _so_many(problem: Problem, op: str, sizes: Sequence[int]) -> Array | None:
+    """Return as many windows as asked for: none for 0, and no array is made of less."""
     axes = problem.geometry.axes
-    sizes = [(axis.extent - axis.span) // axis.stride + 1 for axis in axes]
     if tuple(sizes) == problem.geometry.out:
         return None
     if min(sizes) < 0:
@@ -431,10 +457,8 @@ _PADDINGS = (
         "does not pad at all, so that its output is smaller",
         _unpadded,
         ops=(FORWARD,),
-        # Not where the kernel needs the padding to fit.
         trigger=(
-            "height >= span_h and width >= span_w and "
-            "(padding_top != 0 or padding_bottom != 0 or padding_left != 0 or padding_right != 0)"
+            "padding_top != 0 or padding_bottom != 0 or padding_left != 0 or padding_right != 0"
         ),
         sources=("microsoft/onnxruntime#4086",),
     ),
@@ -601,13 +625,8 @@ def _sized(
 
     def compute(problem: Problem, op: str) -> Array | None:
         axes = problem.geometry.axes
-        rows, columns = (
-            positions(axis, out=max(1, (axis.padded - span(axis, axes[0])) // axis.stride + 1))
-            for axis in axes
-        )
-        if (len(rows), len(columns)) == problem.geometry.out:
-            return None
-        return over(problem, op, rows, columns)
+        sizes = [(axis.padded - span(axis, axes[0])) // axis.stride + 1 for axis in axes]
+        return _so_many(problem, op, sizes)
 
     return compute
 
@@ -689,7 +708,7 @@ _DILATIONS = (
         "counts its windows for a span of dilation x kernel",
         _sized(lambda a, _: a.dilation * a.kernel),
         ops=(FORWARD,),
-        trigger=_either("remainder_{h} < dilation_{h} - 1 and out_{height} > 1"),
+        trigger=_either("remainder_{h} < dilation_{h} - 1"),
         sources=("tensorflow/tensorflow#57128", "oneapi-src/SYCLomatic#1833"),
     ),
     _dilation(
@@ -697,10 +716,7 @@ _DILATIONS = (
         "counts its windows along both axes by the kernel and dilation of rows",
         _sized(lambda _, rows: rows.span),
         ops=(FORWARD,),
-        trigger=(
-            "remainder_w + span_w - span_h >= stride_w or "
-            "remainder_w + span_w < span_h and out_width > 1"
-        ),
+        trigger="remainder_w + span_w - span_h >= stride_w or remainder_w + span_w < span_h",
         sources=("tenstorrent/tt-metal#19542",),
     ),
 )  # fmt: skip
@@ -716,17 +732,16 @@ def _throughout(
     """Compute with other parameters, from which the output's size follows."""
 
     def compute(problem: Problem, op: str) -> Array | None:
-        pairs = axes_of(problem)
-        changed = {
-            "stride": tuple(stride(*pair) for pair in pairs),
-            "dilation": tuple(dilation(*pair) for pair in pairs),
-            "padding": tuple(sides(*pair) for pair in pairs),
-        }
-        try:
-            return on(problem, op, **changed)
-        except ValueError:
-            # No window fits: such a kernel returns nothing, or refuses.
-            return None
+        changed = []
+        for pair in axes_of(problem):
+            before, after = sides(*pair)
+            changed.append(
+                replace(
+                    pair[0], stride=stride(*pair), dilation=dilation(*pair), before=before,
+                    after=after,
+                )
+            )  # fmt: skip
+        return _fitting(problem, op, changed)
 
     return compute
 
