@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import re
 import sys
 from collections import defaultdict
@@ -360,6 +361,13 @@ def _panels(content: Mapping[str, Mapping[str, Mapping[str, Sequence[float | Non
         1, len(content), figsize=(11, 1.2 + 0.42 * len(names)), sharey=True, layout="constrained"
     )
     colours = dict(zip(OPS, ("#1b6ca8", "#c0392b", "#4c9f70", "#8e6bbf"), strict=True))
+    largest = max(
+        most or 0.0
+        for rows in content.values()
+        for row in rows.values()
+        for _, most in row.values()
+    )
+    decades = math.ceil(math.log10(max(10.0, largest)) / 4)
     for axes, (dtype, rows) in zip(every, content.items(), strict=True):
         for row, name in enumerate(names):
             for number, (op, colour) in enumerate(colours.items()):
@@ -371,16 +379,20 @@ def _panels(content: Mapping[str, Mapping[str, Mapping[str, Sequence[float | Non
                 axes.plot([median, most], [place, place], color=colour, linewidth=1)
                 axes.plot([median], [place], "o", color=colour, markersize=3.5)
                 axes.plot([most], [place], "|", color=colour, markersize=6)
-        axes.set(xscale="log", xlim=(8e-3, 3e7), title=dtype, xlabel="ulps")
-        axes.set_xticks([1e-2, 1, 1e2, 1e4, 1e6], ["≤0.01", "1", "100", "$10^4$", "$10^6$"])
+        axes.set(xscale="log", title=dtype, xlabel="ulps")
+        # One scale for every dtype, up to what is largest in any.
+        axes.set(xlim=(8e-3, 3 * 10 ** (4 * decades)))
+        powers = range(4, 4 * decades + 1, 4)
+        labels = ["≤0.01", *(f"$10^{{{power}}}$" for power in powers)]
+        axes.set_xticks([1e-2, *(10.0**power for power in powers)], labels)
         axes.grid(axis="x", color="#e5e5e5")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
     every[0].set_yticks(range(len(names)), names)
     every[0].invert_yaxis()
     handles = [plt.Line2D([], [], color=c, marker="o", markersize=3.5) for c in colours.values()]
-    labels = [TITLES[op] for op in colours]
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    titles = [TITLES[op] for op in colours]
+    figure.legend(handles, titles, loc="outside upper center", ncols=4, frameon=False)
     _save(figure, "engines-accuracy.svg", content)
 
 
