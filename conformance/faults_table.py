@@ -59,7 +59,10 @@ UNKNOWN = {fault.name for fault in UNLISTED}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these faults")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME",
+        help="only these faults; with --resume anew, beside what the record holds of the others",
+    )  # fmt: skip
     parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N", help="default: 2")
     parser.add_argument("--resume", action="store_true", help="keep what the record holds")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th fault")
@@ -73,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = set(options.names) - set(ALL)
     if unknown:
         parser.error(f"no faults of these names: {', '.join(sorted(unknown))}")
-    wanted = (options.names or list(ALL))[options.first :: options.every]
+    anew = set(options.names) if options.resume else set()
+    wanted = (list(ALL) if anew else options.names or list(ALL))[options.first :: options.every]
     whole = wanted == list(ALL)
     if not whole and options.json is None:
         entries = list(_run(options.jobs, wanted, fault_entry, _told))
@@ -81,7 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if any(not entry["standard"] for entry in entries) else 0
     path = options.json or RECORD
     key, progress = _key(), path.with_suffix(".jsonl")
-    known = _known(key, [path, progress]) if options.resume else {}
+    known = _known(None if anew else key, [path, progress]) if options.resume else {}
+    known = {
+        name: entry for name, entry in known.items() if name not in anew or entry.get("key") == key
+    }
     if not options.resume:
         progress.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,8 +154,8 @@ def _run(
     return found
 
 
-def _known(key: str, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Return what was recorded of the same code."""
+def _known(key: str | None, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return what was recorded of the same code, or of any where there is no key."""
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
         if not path.exists():
@@ -159,7 +166,7 @@ def _known(key: str, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
             if path.suffix == ".jsonl"
             else json.loads(text)["faults"]
         )
-        found |= {entry["name"]: entry for entry in lines if entry.get("key") == key}
+        found |= {entry["name"]: entry for entry in lines if key in (None, entry.get("key"))}
     return found
 
 

@@ -528,6 +528,16 @@ def test_what_a_fault_raises_is_told_with_its_results(name: str) -> None:
     assert raised > 5
 
 
+def test_a_fault_that_would_fill_the_memory_raises() -> None:
+    """A column that a long bias widens is no array: 2**32 elements, of which none are made."""
+    case = Case.from_id(
+        "n1c1f65537g1-2x1-k1x1-s1x1-p0x0-d1x1-bias-m111-float32-packed-integers-seed0"
+    )
+    problem = Problem.of(case, operands(case))
+    with pytest.raises(NoArrayError, match="memory"):
+        named("bias-without-its-axes").results(problem, "forward")
+
+
 def test_what_is_raised_names_no_fault_by_itself() -> None:
     """Refused calls are no evidence for a fault that would raise there too."""
 

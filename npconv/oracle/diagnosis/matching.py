@@ -190,6 +190,8 @@ def _results(fault: Fault, problem: Problem, op: str) -> Array | NoArrayError | 
         return fault.results(problem, op)
     except NoArrayError as raised:
         return raised
-    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError):
+    except (
+        ArithmeticError, AssertionError, LookupError, MemoryError, TypeError, ValueError
+    ):  # fmt: skip
         # A fault need not have a result on what it was not made for.
         return None

@@ -31,6 +31,9 @@ from npconv.oracle.suspects.tools import (
     zeroed,
 )
 
+#: Elements of a result at the most.
+LARGEST = 2**28
+
 _groups = functools.partial(make, family="groups")
 _bias = functools.partial(make, family="bias")
 _batch = functools.partial(make, family="batch")
@@ -307,6 +310,8 @@ def _broadcast(problem: Problem, _: str) -> Array | None:
     bare = on(problem, FORWARD, bias=None)
     if bare.shape[-1] not in (1, problem.bias.size) and problem.bias.size != 1:
         raise NoArrayError("the bias meets another number of columns")
+    if bare.size * problem.bias.size > LARGEST:
+        raise NoArrayError("more elements than memory is for")
     return np.asarray(bare + problem.bias).astype(bare.dtype)
 
 
