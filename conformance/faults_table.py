@@ -536,7 +536,8 @@ def _share(entries: Sequence[dict[str, Any]], key: str) -> str:
     told = [value for value in values if value is not None]
     if not told:
         return "-"
-    return f"{sum(told)} of {len(told)} ({100 * sum(told) / len(told):.0f} %)"
+    # Rounded down: 100 % are all.
+    return f"{sum(told)} of {len(told)} ({100 * sum(told) // len(told)} %)"
 
 
 def _code(text: str | None) -> str:
