@@ -35,8 +35,8 @@ from npconv.oracle.suites import suite_named
 from npconv.oracle.suspects import CATALOGUE, named
 from npconv.oracle.suspects.fault import NoArrayError, Problem
 
-#: The same on every NumPy.
-pytestmark = pytest.mark.once
+#: The same on every NumPy and every Python.
+pytestmark = [pytest.mark.once, pytest.mark.anywhere]
 
 PLAIN = Case.from_id("n2c4f6g2-7x9-k3x2-s2x1-p1x0-d1x2-bias-m111-float64-packed-integers-seed0")
 
