@@ -180,16 +180,20 @@ class Condition:
 
 
 def _kind(node: ast.expr) -> str:
-    """Return 'text', 'number' or 'list'; raise ValueError where operands do not go together."""
+    """Return 'text', 'number' or a list's kind; raise ValueError where operands do not go together.
+
+    Each part is looked at once, however deep it lies.
+    """
     match node:
         case ast.Name(name):
             return "text" if name in TEXTS else "number"
         case ast.Constant(value):
             return "text" if isinstance(value, str) else "number"
         case ast.Tuple(parts) | ast.List(parts):
-            if len({_kind(part) for part in parts}) > 1:
+            kinds = {_kind(part) for part in parts}
+            if len(kinds) > 1:
                 raise ValueError(f"{ast.unparse(node)} holds texts and numbers")
-            return "list"
+            return f"list of {kinds.pop()}" if kinds else "empty list"
         case ast.BoolOp(values=parts):
             for part in parts:
                 _kind(part)
@@ -203,24 +207,25 @@ def _kind(node: ast.expr) -> str:
             if zero and isinstance(operator, (ast.FloorDiv, ast.Mod)):
                 raise ValueError(f"{ast.unparse(node)}: there is no division by 0")
         case ast.Compare(left, comparisons, others):
-            for comparison, other in zip(comparisons, others, strict=True):
-                _compared(left, comparison, other)
-                left = other
+            parts = [left, *others]
+            kinds_of = [_kind(part) for part in parts]
+            for number, comparison in enumerate(comparisons):
+                wrong = _never(comparison, kinds_of[number], kinds_of[number + 1])
+                if wrong:
+                    said = " and ".join(map(ast.unparse, parts[number : number + 2]))
+                    raise ValueError(f"{said}: {wrong}")
     return "number"
 
 
-def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> None:
-    """Raise ValueError where two kinds are never equal, nor one in the other."""
-    one, other = _kind(left), _kind(right)
-    said = f"{ast.unparse(left)} and {ast.unparse(right)}"
-    if isinstance(operator, (ast.In, ast.NotIn)):
-        members = right.elts if isinstance(right, (ast.Tuple, ast.List)) else [right]
-        if other == "number":
-            raise ValueError(f"{said}: only a list or a text can hold something")
-        if any(_kind(member) != one for member in members):
-            raise ValueError(f"{said}: text and numbers are never equal")
-    elif one != other:
-        raise ValueError(f"{said}: text, numbers and lists are never equal")
+def _never(comparison: ast.cmpop, one: str, other: str) -> str | None:
+    """Say why two kinds are never equal, nor one in the other; None where they may be."""
+    if not isinstance(comparison, (ast.In, ast.NotIn)):
+        return None if one == other else "text, numbers and lists are never equal"
+    if other == "number":
+        return "only a list or a text can hold something"
+    if other == "empty list" or one == (other.removeprefix("list of ")):
+        return None
+    return "text and numbers are never equal"
 
 
 def _instead(name: str) -> str:
