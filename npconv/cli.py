@@ -315,10 +315,8 @@ def _files(options: argparse.Namespace) -> dict[str, Any]:
             found["suite"] = read_cases(options.cases, options.dtype)
         if options.expect is not None:
             found["expectations"] = Expectations.read(options.expect)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CannotRunError(of_file(error)) from None
-    except ValueError as error:
-        raise CannotRunError(str(error)) from None
     if options.write_expect is not None and Path(options.write_expect).exists():
         raise CannotRunError(
             f"--write-expect {options.write_expect}: it exists, and what was written into it "
@@ -499,10 +497,8 @@ def _merge(options: argparse.Namespace) -> int:
     path, page, junit = _outputs(options, "json", "html", "junit")
     try:
         joined = merge(options.reports)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CannotRunError(of_file(error)) from None
-    except ValueError as error:
-        raise CannotRunError(str(error)) from None
     unwritten = _write(joined, path)
     unwritten = _write_junit(joined, junit) or unwritten
     unwritten = _write_page(lambda: page_text(joined, _suite_of(joined)), page) or unwritten
@@ -565,10 +561,8 @@ def _resumed(options: argparse.Namespace, plan: Plan, described: str) -> Tally:
     now = report_on(plan, Tally(), False, target=options.target, described=described)
     try:
         return read_tally(options.resume, now)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CannotRunError(f"--resume: {of_file(error)}") from None
-    except ValueError as error:
-        raise CannotRunError(f"--resume: {error}") from None
 
 
 def _outputs(options: argparse.Namespace, *names: str) -> list[Path | None]:
@@ -591,13 +585,18 @@ def _outputs(options: argparse.Namespace, *names: str) -> list[Path | None]:
     return found
 
 
+def _unwritten(what: str, path: Path | None, error: OSError) -> str:
+    """Say why something was not written, without the name of the file that it goes through."""
+    return f"the {what} could not be written to {path}: {error.strerror or error}"
+
+
 def _write(report: Report, path: Path | None) -> str | None:
     """Write the report; return why it cannot be."""
     try:
         if path:
             report.write(path)
     except OSError as error:
-        return f"the report could not be written to {path}: {error.strerror or error}"
+        return _unwritten("report", path, error)
     return None
 
 
@@ -607,7 +606,7 @@ def _write_page(text: Callable[[], str], path: Path | None) -> str | None:
         if path:
             write_whole(text(), path)
     except OSError as error:
-        return f"the page could not be written to {path}: {error.strerror or error}"
+        return _unwritten("page", path, error)
     return None
 
 
@@ -634,7 +633,7 @@ def _write_junit(report: Report, path: Path | None) -> str | None:
     try:
         write_whole(junit_text(report.as_dict(), unfinished=unfinished, broken=report.broken), path)
     except OSError as error:
-        return f"the JUnit file could not be written to {path}: {error.strerror or error}"
+        return _unwritten("JUnit file", path, error)
     return None
 
 
@@ -652,7 +651,7 @@ def _write_expectations(report: Report, plan: Plan, path: Path | None) -> str | 
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        return f"the expectations could not be written to {path}: {error.strerror or error}"
+        return _unwritten("expectations", path, error)
     count = counted(len(tally.failures) + len(others), "expectation")
     _say(f"{count} written to {path.name}: say in each why it fails, then give it as --expect.")
     return None

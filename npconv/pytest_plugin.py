@@ -95,10 +95,8 @@ class SuitePlugin:
                 without=option.npconv_without,
                 expectations=self.expectations,
             )
-        except OSError as error:
+        except (OSError, TargetError, TypeError, ValueError) as error:
             raise pytest.UsageError(f"npconv: {of_file(error)}") from None
-        except (TargetError, TypeError, ValueError) as error:
-            raise pytest.UsageError(f"npconv: {error}") from None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(

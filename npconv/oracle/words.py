@@ -31,8 +31,8 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def of_file(error: OSError) -> str:
-    """Return which file it was, and what the system says, without its number.
+def of_file(error: Exception) -> str:
+    """Return what an error says; the system's of a file as the file and why, without its number.
 
     Examples
     --------
@@ -40,6 +40,6 @@ def of_file(error: OSError) -> str:
     >>> of_file(FileNotFoundError(2, "No such file or directory", "known.txt"))
     "'known.txt': No such file or directory"
     """
-    if error.filename is None or error.strerror is None:
+    if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
         return str(error)
     return f"{str(error.filename)!r}: {error.strerror}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from npconv.oracle.data import LARGEST
 from npconv.oracle.suspects.fault import Array, Fault, NoArrayError, Problem
 from npconv.oracle.suspects.tools import (
     FORWARD,
@@ -30,9 +31,6 @@ from npconv.oracle.suspects.tools import (
     weight_index,
     zeroed,
 )
-
-#: Elements of a result at the most.
-LARGEST = 2**28
 
 _groups = functools.partial(make, family="groups")
 _bias = functools.partial(make, family="bias")
